@@ -1,0 +1,87 @@
+// The catalog: all patches of one product as the publisher knows them, with the vendor's own signed index files beside them.
+import { z } from 'zod';
+import { contentRef, count, document, line, list, moment, name, relativePath, sha256 } from './common.ts';
+
+export const CLASSIFICATIONS = ['security', 'bugfix', 'enhancement', 'other'] as const;
+export const SEVERITIES = ['critical', 'high', 'medium', 'low', 'informational', 'unspecified'] as const;
+export const PATCH_FORMATS = ['deb', 'rpm', 'archive'] as const;
+
+export const cveId = z.string().regex(/^CVE-\d{4}-\d{4,19}$/);
+
+/** A product: `debian-12`, `own-tool`. */
+export const product = name;
+
+/** `SOURCE@VERSION`: unique inside a product. */
+export const patchId = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9.+_-]*@[A-Za-z0-9.+~:^_-]+$/)
+  .max(300);
+
+/** One package of a patch: what has to be on the host, at least in this version, for the patch to be installed. */
+export const patchPackage = z.strictObject({
+  name: z
+    .string()
+    .regex(/^[A-Za-z0-9][A-Za-z0-9.+_-]*$/)
+    .max(200),
+  version: z
+    .string()
+    .regex(/^[A-Za-z0-9.+~:^_-]+$/)
+    .max(200),
+  /** Architecture as the package system writes it; `all` (deb), `noarch` (rpm) fit every host. */
+  arch: z
+    .string()
+    .regex(/^[a-z0-9_-]+$/)
+    .max(40),
+  /** The payload. */
+  sha256,
+  size: count,
+  /** Where the vendor's repository has it, relative to the repository's root. */
+  path: relativePath,
+});
+export type PatchPackage = z.infer<typeof patchPackage>;
+
+export const patch = z.strictObject({
+  id: patchId,
+  format: z.enum(PATCH_FORMATS),
+  /** Source package (deb, rpm) or component (archive). */
+  source: z.string().max(200),
+  version: z.string().max(200),
+  title: line(300),
+  classification: z.enum(CLASSIFICATIONS),
+  severity: z.enum(SEVERITIES),
+  section: line(100),
+  priority: line(40),
+  /** Name of the entry of `repositories` that brought it. */
+  repository: name,
+  cves: list(cveId, 10_000),
+  advisories: list(line(80), 100),
+  /** When this publisher first saw it; delays count from here. */
+  firstSeen: moment,
+  /** The vendor's dates, where there are any. */
+  released: moment.nullable(),
+  updated: moment.nullable(),
+  packages: list(patchPackage, 10_000),
+});
+export type Patch = z.infer<typeof patch>;
+
+/** A vendor repository as it was when signed: its index files, byte for byte, are payloads. */
+export const vendorRepository = z.strictObject({
+  name,
+  format: z.enum(['apt', 'rpm', 'folder']),
+  /** apt: the path under `dists/`, as `bookworm-security`; others: empty. */
+  suite: line(100),
+  components: list(line(100), 100),
+  architectures: list(line(40), 100),
+  /** The vendor's signed root (`dists/SUITE/InRelease`) and the indexes it names, relative to the repository's root. */
+  indexes: list(contentRef.extend({ path: relativePath }), 1_000),
+  syncedAt: moment,
+});
+export type VendorRepository = z.infer<typeof vendorRepository>;
+
+export const catalog = document('catalog', 1, {
+  product,
+  generatedAt: moment,
+  repositories: list(vendorRepository, 100),
+  patches: list(patch),
+});
+export type Catalog = z.infer<typeof catalog>;
