@@ -1,0 +1,74 @@
+// The test command: installs what the real tests need, runs every *.test.ts, and ends on `N passed, N failed[, N skipped]`.
+// Usage: npm test [-- [--unit | --hosts] [PATH …]]; --update-golden rewrites golden files.
+import * as fs from 'node:fs';
+import { join, resolve } from 'node:path';
+import { run as runTests } from 'node:test';
+import { spec } from 'node:test/reporters';
+import { ensureDebianPackages } from '../setup/debian.ts';
+
+const PROJECT = resolve(import.meta.dirname, '../..');
+const FOLDERS = ['manifests', 'publisher', 'relay', 'agent', 'scripts'];
+
+/** One file may take this long before it is stopped and counted as failed, in milliseconds. */
+const FILE_TIMEOUT_MS = { unit: 300_000, host: 900_000 } as const;
+
+interface Counts {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+function testFiles(folder: string): string[] {
+  return fs.readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) return entry.name === 'node_modules' || entry.name === 'fixtures' ? [] : testFiles(path);
+    return entry.name.endsWith('.test.ts') ? [path] : [];
+  });
+}
+
+async function runFiles(files: string[], kind: keyof typeof FILE_TIMEOUT_MS, counts: Counts): Promise<void> {
+  if (files.length === 0) return;
+  const stream = runTests({ files, cwd: PROJECT, concurrency: kind === 'unit' ? 2 : 1, timeout: FILE_TIMEOUT_MS[kind] });
+  const skips: string[] = [];
+  const failures: string[] = [];
+  const leaf = (data: { details: { type?: string | undefined } }) => data.details.type !== 'suite';
+  stream.on('test:pass', (data) => {
+    if (!leaf(data) || files.includes(data.name)) return;
+    if (data.skip === undefined || data.skip === false) counts.passed += 1;
+    else {
+      counts.skipped += 1;
+      skips.push(`skipped: ${data.name}: ${data.skip === true ? 'no reason given' : data.skip}`);
+    }
+  });
+  stream.on('test:fail', (data) => {
+    if (!leaf(data)) return;
+    counts.failed += 1;
+    failures.push(`failed: ${data.file ?? ''}: ${data.name}`);
+  });
+  const report = stream.compose(new spec());
+  for await (const chunk of report) process.stdout.write(chunk as Buffer);
+  for (const row of [...new Set(skips), ...failures]) process.stdout.write(`${row}\n`);
+}
+
+const args = process.argv.slice(2);
+if (args.includes('--update-golden')) process.env['PATCHFERRY_UPDATE_GOLDEN'] = '1';
+const named = args.filter((arg) => !arg.startsWith('--')).map((path) => resolve(path));
+const all = FOLDERS.flatMap((folder) => testFiles(join(PROJECT, folder))).toSorted();
+const chosen =
+  named.length === 0 ? all : all.filter((file) => named.some((path) => file === path || file.startsWith(`${path}/`)));
+const hostFiles = args.includes('--unit') ? [] : chosen.filter((file) => file.endsWith('.host.test.ts'));
+const unitFiles = args.includes('--hosts') ? [] : chosen.filter((file) => !file.endsWith('.host.test.ts'));
+
+const lacking = await ensureDebianPackages(hostFiles.length > 0 ? ['hosts', 'tests', 'trust'] : ['tests', 'trust']);
+if (lacking !== undefined) process.stdout.write(`real Debian tests are skipped: ${lacking}\n`);
+const counts: Counts = { passed: 0, failed: 0, skipped: 0 };
+await runFiles(unitFiles, 'unit', counts);
+await runFiles(hostFiles, 'host', counts);
+if (counts.passed + counts.failed === 0) {
+  process.stdout.write('no test was found\n');
+  process.exitCode = 1;
+}
+process.stdout.write(
+  `${counts.passed} passed, ${counts.failed} failed${counts.skipped > 0 ? `, ${counts.skipped} skipped` : ''}\n`,
+);
+if (counts.failed > 0) process.exitCode = 1;
