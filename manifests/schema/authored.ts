@@ -177,13 +177,8 @@ export function readAuthored(text: string, file: string): { documents: AuthoredD
       documents.push(result.data);
       continue;
     }
-    for (const issue of flatten(result.error.issues)) {
-      const unknownKeys = issue.code === 'unrecognized_keys' ? issue.keys : [undefined];
-      for (const key of unknownKeys) {
-        const path = key === undefined ? issue.path : [...issue.path, key];
-        const says = key === undefined ? issue.message : `unknown field${suggestion(key, knownKeys(schema, issue.path))}`;
-        at(offsetOf(yaml, path) ?? yaml.range[0], path.join('.'), says);
-      }
+    for (const { path, says } of plainIssues(schema, result.error)) {
+      at(offsetOf(yaml, path) ?? yaml.range[0], path.join('.'), says);
     }
   }
   return { documents, problems };
@@ -210,6 +205,18 @@ export function invalidPolicy(problems: readonly Problem[]) {
 
 type Issue = z.core.$ZodIssue;
 
+/** What is wrong with a value, a row for each field: path and words for a person, unknown fields with a suggestion. */
+export function plainIssues(schema: z.ZodType, error: z.ZodError): { path: PropertyKey[]; says: string }[] {
+  return flatten(error.issues).flatMap((issue) =>
+    issue.code === 'unrecognized_keys'
+      ? issue.keys.map((key) => ({
+          path: [...issue.path, key],
+          says: `unknown field${suggestion(key, knownKeys(schema, issue.path))}`,
+        }))
+      : [{ path: [...issue.path], says: issue.message }],
+  );
+}
+
 function flatten(issues: readonly Issue[]): Issue[] {
   return issues.flatMap((issue) => {
     if (issue.code !== 'invalid_union' || issue.message !== 'Invalid input' || issue.errors.length === 0) return [issue];
@@ -218,9 +225,10 @@ function flatten(issues: readonly Issue[]): Issue[] {
   });
 }
 
-type YamlDocument = ReturnType<typeof parseAllDocuments>[number];
+export type YamlDocument = ReturnType<typeof parseAllDocuments>[number];
 
-function offsetOf(yaml: YamlDocument, path: readonly PropertyKey[]): number | undefined {
+/** Where in the YAML text the field at `path` starts (or the nearest parent of it that is written there). */
+export function offsetOf(yaml: YamlDocument, path: readonly PropertyKey[]): number | undefined {
   for (let length = path.length; length > 0; length -= 1) {
     const parent = yaml.getIn(path.slice(0, length - 1), true) as { items?: unknown[] } | undefined;
     const last = path[length - 1];
@@ -234,7 +242,8 @@ function offsetOf(yaml: YamlDocument, path: readonly PropertyKey[]): number | un
   return undefined;
 }
 
-function knownKeys(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
+/** Field names that a schema knows at `path`. */
+export function knownKeys(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
   let node: unknown = schema;
   const inner = (value: unknown): unknown => {
     const definition = (value as z.core.$ZodType | undefined)?._zod.def as { innerType?: unknown; in?: unknown } | undefined;
