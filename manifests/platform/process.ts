@@ -1,5 +1,6 @@
 // Other programs: an argument array (never a shell), a time-out that kills the whole process group, bounded output.
 import { spawn } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
 import { defineFaults, EXIT } from '#manifests/errors';
 
 const fault = defineFaults('process', {
@@ -130,4 +131,50 @@ export async function runOrThrow(command: string, args: readonly string[], optio
   throw fault('failed', `${command} ${how}${said === '' ? '' : `: ${said}`}`, {
     where: [command, ...args].join(' ').slice(0, 500),
   });
+}
+
+export interface Launched {
+  readonly pid: number;
+  /** Resolves with exit code or signal when it has ended, whoever ended it. */
+  readonly ended: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
+  /** Signals the whole process group; nothing happens when it is gone. */
+  kill(signal: NodeJS.Signals): void;
+}
+
+/** Starts a program that goes on by itself, in a process group of its own; its output is appended to `logFile`. @throws process.missing */
+export async function launch(
+  command: string,
+  args: readonly string[],
+  options: { logFile: string; cwd?: string; env?: Readonly<Record<string, string>> },
+): Promise<Launched> {
+  const log = openSync(options.logFile, 'a', 0o600);
+  try {
+    const child = spawn(command, [...args], {
+      cwd: options.cwd,
+      env: options.env ?? process.env,
+      stdio: ['ignore', log, log],
+      detached: process.platform !== 'win32',
+      shell: false,
+    });
+    const ended = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve) => {
+      child.once('exit', (code, signal) => resolve({ code, signal }));
+    });
+    await new Promise<void>((resolve, reject) => {
+      child.once('spawn', resolve);
+      child.once('error', (cause) =>
+        reject(fault('missing', `cannot start ${command}: ${cause.message}`, { where: command, cause })),
+      );
+    });
+    const pid = child.pid ?? 0;
+    const kill = (signal: NodeJS.Signals) => {
+      try {
+        process.kill(process.platform === 'win32' ? pid : -pid, signal);
+      } catch {
+        // already gone
+      }
+    };
+    return { pid, ended, kill };
+  } finally {
+    closeSync(log);
+  }
 }

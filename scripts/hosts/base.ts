@@ -1,0 +1,60 @@
+// The stale Debian tree that all test hosts start from: made once by mmdebstrap without security updates, kept as a tar.
+import * as fs from 'node:fs';
+import { join, resolve } from 'node:path';
+import { takeLock } from '#manifests/platform/lock';
+import { runOrThrow } from '#manifests/platform/process';
+import { debianMirrors } from './apt-sources.ts';
+
+/** What a host has beyond the essential packages; several of these have security updates waiting. */
+const INCLUDE = [
+  'systemd',
+  'systemd-sysv',
+  'dbus',
+  'openssl',
+  'curl',
+  'nginx-light',
+  'openssh-server',
+  'python3',
+  'git',
+  'iputils-ping',
+  'libcap2-bin',
+  'btrfs-progs',
+  'debian-archive-keyring',
+];
+
+const MINUTES = 60_000;
+
+export const CACHE_FOLDER = resolve(import.meta.dirname, '../../.cache/hosts');
+
+/** Makes the tar of the stale tree when it is not there yet, and gives its path. Two callers at once: the second waits. */
+export async function staleDebianTar(release: string, say: (line: string) => void): Promise<string> {
+  const tar = join(CACHE_FOLDER, `stale-${release}.tar`);
+  const lock = await lockOrWait(join(CACHE_FOLDER, `.${release}.lock`));
+  try {
+    if (fs.existsSync(tar)) return tar;
+    const mirrors = await debianMirrors(release);
+    if (mirrors === undefined) throw new Error(`apt on this machine has no sources for Debian ${release}`);
+    say(`making a Debian ${release} tree without its security updates (mmdebstrap, about half a minute)`);
+    const making = `${tar}.making`;
+    fs.rmSync(making, { force: true });
+    const source = `deb [signed-by=${mirrors.keyring}] ${mirrors.archive} ${release} main`;
+    const args = ['--variant=minbase', '--format=tar', `--include=${INCLUDE.join(',')}`, release, making, source];
+    await runOrThrow('mmdebstrap', args, { timeoutMs: 10 * MINUTES });
+    fs.renameSync(making, tar);
+    return tar;
+  } finally {
+    lock.release();
+  }
+}
+
+async function lockOrWait(path: string) {
+  const until = performance.now() + 10 * MINUTES;
+  for (;;) {
+    try {
+      return takeLock(path, 'making a Debian tree');
+    } catch (error) {
+      if (performance.now() > until) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 500));
+    }
+  }
+}

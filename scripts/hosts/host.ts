@@ -1,0 +1,196 @@
+// One test host: a Debian tree booted with systemd as PID 1 in a network namespace that reaches one address of ours and
+// nothing else. Can be entered, cut off from power, booted again.
+import { randomBytes } from 'node:crypto';
+import * as fs from 'node:fs';
+import { join } from 'node:path';
+import { type Launched, launch, type RunResult, run, runOrThrow } from '#manifests/platform/process';
+
+const COMMAND_MS = 120_000;
+const BOOT_MS = 120_000;
+
+interface HostRecord {
+  pid?: number | undefined;
+  namespace?: string | undefined;
+  link?: string | undefined;
+}
+
+export class TestHost {
+  readonly name: string;
+  readonly root: string;
+  /** The host's own address. */
+  readonly address: string;
+  /** Our end of the line: the only address the host can reach. Relays for it listen here. */
+  readonly gateway: string;
+  readonly #namespace: string;
+  readonly #link: string;
+  readonly #record: string;
+  readonly #log: string;
+  #machine: Launched | undefined;
+  #init: number | undefined;
+
+  private constructor(
+    name: string,
+    root: string,
+    folder: string,
+    network: { namespace: string; link: string; subnet: string },
+  ) {
+    this.name = name;
+    this.root = root;
+    this.#namespace = network.namespace;
+    this.#link = network.link;
+    this.gateway = `${network.subnet}.1`;
+    this.address = `${network.subnet}.2`;
+    this.#record = join(folder, `${name}.host.json`);
+    this.#log = join(folder, `${name}.console`);
+  }
+
+  /** Makes the namespace and the line; the host is not booted yet. */
+  static async create(name: string, root: string, folder: string): Promise<TestHost> {
+    const tag = randomBytes(3).toString('hex');
+    const network = { namespace: `pf-${tag}`, link: `pf${tag}`, subnet: freeSubnet() };
+    const host = new TestHost(name, root, folder, network);
+    host.#note();
+    const ip = (...args: string[]) => runOrThrow('ip', args, { timeoutMs: COMMAND_MS });
+    await ip('netns', 'add', network.namespace);
+    await ip('link', 'add', network.link, 'type', 'veth', 'peer', 'name', 'line0', 'netns', network.namespace);
+    await ip('address', 'add', `${host.gateway}/30`, 'dev', network.link);
+    await ip('link', 'set', network.link, 'up');
+    await ip('-n', network.namespace, 'address', 'add', `${host.address}/30`, 'dev', 'line0');
+    await ip('-n', network.namespace, 'link', 'set', 'line0', 'up');
+    await ip('-n', network.namespace, 'link', 'set', 'lo', 'up');
+    return host;
+  }
+
+  /** Boots and waits until systemd says it is up (`running`, or `degraded` by a unit that cannot work in a container). */
+  async boot(): Promise<void> {
+    const args = ['-D', this.root, '--boot', '--register=no', '--keep-unit', '--quiet', '--console=pipe'];
+    args.push(
+      '--link-journal=no',
+      '--resolv-conf=off',
+      '--timezone=off',
+      `--network-namespace-path=/run/netns/${this.#namespace}`,
+    );
+    this.#machine = await launch('systemd-nspawn', args, { logFile: this.#log });
+    this.#note();
+    const until = performance.now() + BOOT_MS;
+    let ended = false;
+    void this.#machine.ended.then(() => {
+      ended = true;
+    });
+    for (;;) {
+      this.#init = childOf(this.#machine.pid);
+      if (this.#init !== undefined) {
+        const state = await run('nsenter', ['-t', String(this.#init), '-a', 'systemctl', 'is-system-running'], {
+          timeoutMs: 10_000,
+        });
+        if (/^(running|degraded)/.test(state.stdout)) return;
+      }
+      if (ended || performance.now() > until) {
+        const said = fs.existsSync(this.#log) ? fs.readFileSync(this.#log, 'utf8').slice(-2_000) : '';
+        throw new Error(`host ${this.name} did not boot: ${said}`);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  }
+
+  get booted(): boolean {
+    return this.#init !== undefined;
+  }
+
+  /** Runs a command inside the booted host, in all its namespaces. */
+  exec(command: readonly string[], options: { timeoutMs?: number; input?: string } = {}): Promise<RunResult> {
+    if (this.#init === undefined) throw new Error(`host ${this.name} is not booted`);
+    const env = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C.UTF-8', HOME: '/root' };
+    const timeoutMs = options.timeoutMs ?? COMMAND_MS;
+    return run('nsenter', ['-t', String(this.#init), '-a', ...command], { timeoutMs, env, input: options.input });
+  }
+
+  /** As `exec`, but a failure is an error that says what the command printed. */
+  async must(command: readonly string[], options: { timeoutMs?: number; input?: string } = {}): Promise<string> {
+    const result = await this.exec(command, options);
+    if (result.code !== 0) {
+      throw new Error(
+        `${this.name}: ${command.join(' ')} ended with ${result.code ?? result.signal}: ${result.stdout}${result.stderr}`,
+      );
+    }
+    return result.stdout;
+  }
+
+  /** Copies a file of ours into the host. */
+  install(from: string, to: string, mode = 0o755): void {
+    const path = join(this.root, to);
+    fs.mkdirSync(join(path, '..'), { recursive: true });
+    fs.copyFileSync(from, path);
+    fs.chmodSync(path, mode);
+  }
+
+  /** Kills everything in the host at once, as when the plug is pulled. The tree stays as it is at that instant. */
+  async powerCut(): Promise<void> {
+    await stop(this.#machine?.pid);
+    this.#machine?.kill('SIGKILL');
+    await this.#machine?.ended;
+    this.#machine = undefined;
+    this.#init = undefined;
+    this.#note();
+  }
+
+  /** Stops the host and deletes its namespace and line; its tree goes with the lab. Never throws. */
+  async close(): Promise<void> {
+    await this.powerCut().catch(() => undefined);
+    await TestHost.remove({ namespace: this.#namespace, link: this.#link });
+  }
+
+  /** Clears what is left of a host by what was noted of it. */
+  static async remove(record: HostRecord): Promise<void> {
+    await stop(record.pid);
+    if (record.link !== undefined) await run('ip', ['link', 'delete', record.link], { timeoutMs: COMMAND_MS });
+    if (record.namespace !== undefined) await run('ip', ['netns', 'delete', record.namespace], { timeoutMs: COMMAND_MS });
+  }
+
+  #note(): void {
+    const record: HostRecord = { pid: this.#machine?.pid, namespace: this.#namespace, link: this.#link };
+    fs.writeFileSync(this.#record, JSON.stringify(record));
+  }
+}
+
+/** First child of a process: of nspawn, the host's PID 1. */
+function childOf(pid: number): number | undefined {
+  try {
+    const first = fs.readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ')[0];
+    return first === undefined || first === '' ? undefined : Number(first);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Kills nspawn and the host's PID 1 (with which the kernel kills all else in the host), and waits until both are gone. */
+async function stop(pid: number | undefined): Promise<void> {
+  if (pid === undefined) return;
+  const members = [childOf(pid), pid].filter((member) => member !== undefined);
+  for (const member of members) {
+    try {
+      process.kill(member, 'SIGKILL');
+    } catch {
+      // already gone
+    }
+  }
+  const isThere = (member: number) => {
+    try {
+      return !/^State:\s+[ZX]/m.test(fs.readFileSync(`/proc/${member}/status`, 'utf8'));
+    } catch {
+      return false;
+    }
+  };
+  const until = performance.now() + 20_000;
+  while (members.some(isThere) && performance.now() < until) await new Promise((resolve) => setTimeout(resolve, 50));
+}
+
+/** Three numbers of a /24 in our own range that no interface here uses. */
+function freeSubnet(): string {
+  const routes = fs.readFileSync('/proc/net/fib_trie', 'utf8');
+  for (let attempt = 0; attempt < 200; attempt += 1) {
+    const subnet = `10.213.${1 + ((randomBytes(1)[0] ?? 0) % 250)}`;
+    if (!routes.includes(`${subnet}.`)) return subnet;
+  }
+  throw new Error('no free address range for a test host');
+}
