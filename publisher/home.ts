@@ -1,0 +1,150 @@
+// The publisher's home folder: where everything lies, its settings (publisher.yaml), and the lock that lets one command
+// change it at a time. What lies inside the files is the business of the station that owns them.
+import * as fs from 'node:fs';
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { z } from 'zod';
+import { defineFaults, EXIT } from '#manifests/errors';
+import { type Lock, takeLock } from '#manifests/platform/lock';
+import { readSettings } from '#manifests/platform/settings';
+
+const fault = defineFaults('home', {
+  missing: { exit: EXIT.usage, next: 'Make one with `publisher init --home FOLDER`, or name the right folder with --home.' },
+});
+
+/** Every role that has keys of its own, in the order people meet them. */
+export const ROLES = ['root', 'targets', 'snapshot', 'timestamp', 'policy', 'catalog', 'waivers', 'halts', 'roster'] as const;
+export type Role = (typeof ROLES)[number];
+
+/** Roles that `targets` delegates to, with what each may sign. `*` does not cross `/`. */
+export const DELEGATED_PATHS = {
+  policy: ['policy/baselines/*', 'policy/groups/*'],
+  catalog: ['catalogs/*', 'feeds/*'],
+  waivers: ['waivers/*'],
+  halts: ['halts/*'],
+  roster: ['roster/*'],
+} as const satisfies Partial<Record<Role, readonly string[]>>;
+
+const days = (fallback: number) => z.number().positive().max(3_650).default(fallback);
+
+/** How long the signature of each role holds, in days: TUF's `expires`, the hard end. */
+const expiresDays = z.strictObject({
+  root: days(365),
+  targets: days(365),
+  snapshot: days(30),
+  timestamp: days(14),
+  policy: days(180),
+  catalog: days(180),
+  waivers: days(180),
+  halts: days(180),
+  roster: days(180),
+});
+
+export const PAYLOAD_CHOICES = ['approved', 'all', 'none'] as const;
+export type PayloadChoice = (typeof PAYLOAD_CHOICES)[number];
+
+export const publisherSettings = z
+  .strictObject({
+    expiresDays: expiresDays.prefault({}),
+    /** Hosts warn when the timestamp is older than this: TUF's own end is `expiresDays.timestamp`. */
+    softExpiresDays: days(7),
+    /** Which payloads `publish` fetches: of approved and pending patches, of all, or none. */
+    payloads: z.enum(PAYLOAD_CHOICES).default('approved'),
+    /** Where the published tree is written; relative to the home folder. */
+    repository: z.string().min(1).default('repository'),
+    /** Where results arrive (a relay forwards into it); relative to the home folder. */
+    inbox: z.string().min(1).default('inbox'),
+    /** Days an activation code holds when `agent invite` is not told otherwise. */
+    inviteDays: days(7),
+  })
+  .refine((settings) => settings.softExpiresDays < settings.expiresDays.timestamp, {
+    path: ['softExpiresDays'],
+    error: 'must be less than expiresDays.timestamp, or nobody would be warned in time',
+  });
+export type PublisherSettings = z.infer<typeof publisherSettings>;
+
+/** Where things lie. All paths are absolute. */
+export interface PublisherHomePaths {
+  readonly folder: string;
+  readonly settingsFile: string;
+  /** `ROLE-N.key`, `collector.key`, `roles.json`; `retired/` holds keys that were rotated away. */
+  readonly keysFolder: string;
+  /** Authored policy, `*.yaml`. */
+  readonly policyFolder: string;
+  /** The published tree: metadata/, targets/, payloads/. */
+  readonly repositoryFolder: string;
+  /** Results in, laid out as a relay's inbox. */
+  readonly inboxFolder: string;
+  readonly catalogFolder: string;
+  /** Vendor files of each source: `sources/NAME/`. */
+  readonly sourcesFolder: string;
+  /** SQLite: results as collected. */
+  readonly storeFile: string;
+  /** The roster document in plain JSON: every agent ever approved. */
+  readonly rosterFile: string;
+  /** Enrolments that wait for approval, `AGENT.json`. */
+  readonly pendingFolder: string;
+  /** Activation codes given out, 0600. */
+  readonly activationsFile: string;
+  readonly lockFile: string;
+}
+
+export interface PublisherHome extends PublisherHomePaths {
+  readonly settings: PublisherSettings;
+}
+
+/** The layout of a home folder with these settings (the defaults when absent). */
+export function homePaths(folder: string, settings?: PublisherSettings): PublisherHomePaths {
+  const home = resolve(folder);
+  return {
+    folder: home,
+    settingsFile: join(home, 'publisher.yaml'),
+    keysFolder: join(home, 'keys'),
+    policyFolder: join(home, 'policy'),
+    repositoryFolder: resolve(home, settings?.repository ?? 'repository'),
+    inboxFolder: resolve(home, settings?.inbox ?? 'inbox'),
+    catalogFolder: join(home, 'catalog'),
+    sourcesFolder: join(home, 'sources'),
+    storeFile: join(home, 'store.sqlite'),
+    rosterFile: join(home, 'roster.json'),
+    pendingFolder: join(home, 'pending'),
+    activationsFile: join(home, 'activations.json'),
+    lockFile: join(home, 'publisher.lock'),
+  };
+}
+
+/** What a command line says about the home: `--home`, `--config`, and any flag that is named as a setting. */
+export interface HomeRequest {
+  readonly home?: string | undefined;
+  readonly config?: string | undefined;
+  readonly flags?: Readonly<Record<string, unknown>>;
+  readonly env?: Readonly<Record<string, string | undefined>>;
+}
+
+/** The folder a command works on: `--home`, else `PATCHFERRY_HOME`, else `~/.patchferry`. */
+export function homeFolder(request: HomeRequest): string {
+  const env = request.env ?? process.env;
+  return resolve(request.home ?? (env['PATCHFERRY_HOME'] || join(homedir(), '.patchferry')));
+}
+
+/** Opens an existing home: layout and checked settings. @throws home.missing, settings.invalid */
+export function openHome(request: HomeRequest): PublisherHome {
+  const folder = homeFolder(request);
+  const { settingsFile } = homePaths(folder);
+  if (!fs.existsSync(settingsFile)) {
+    throw fault('missing', `${folder} is no publisher home: it has no publisher.yaml`, { where: folder });
+  }
+  const settings = readSettings({
+    schema: publisherSettings,
+    files: [settingsFile, ...(request.config === undefined ? [] : [request.config])],
+    env: request.env ?? process.env,
+    envPrefix: 'PATCHFERRY_',
+    flags: request.flags ?? {},
+  });
+  return { ...homePaths(folder, settings), settings };
+}
+
+/** Takes the home for one command that changes it. @throws lock.held, naming the command that has it */
+export function lockHome(home: PublisherHomePaths, purpose: string): Lock {
+  return takeLock(home.lockFile, purpose);
+}
