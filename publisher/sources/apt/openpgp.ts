@@ -1,0 +1,101 @@
+// Checks the OpenPGP signature of a cleartext-signed file (RFC 9580, section 7) against a keyring file. Pure: bytes in, text out.
+import * as openpgp from 'openpgp';
+import { fault, SOURCE_LIMITS } from '../faults.ts';
+
+export interface Verified {
+  /** Exactly the signed text, line ends as `\n`. Nothing outside of it may be believed. */
+  readonly text: string;
+  /** Who signed validly: fingerprint of the key (or subkey) and when, in ms. */
+  readonly signers: { readonly fingerprint: string; readonly at: number }[];
+}
+
+export type VendorKey = openpgp.Key;
+
+const BEGIN = '-----BEGIN PGP SIGNED MESSAGE-----';
+const END = '-----END PGP SIGNATURE-----';
+const ARMORED_BLOCK = /-----BEGIN PGP PUBLIC KEY BLOCK-----[\s\S]*?-----END PGP PUBLIC KEY BLOCK-----/g;
+
+/** Reads a keyring: binary packets, or any number of armored blocks. @throws source.keyring */
+export async function readKeyring(bytes: Uint8Array, where: string): Promise<VendorKey[]> {
+  try {
+    const start = Buffer.from(bytes.subarray(0, 4096)).toString('latin1');
+    if (!start.includes('-----BEGIN PGP')) return await openpgp.readKeys({ binaryKeys: bytes });
+    const blocks = Buffer.from(bytes).toString('utf8').match(ARMORED_BLOCK) ?? [];
+    const keys = await Promise.all(blocks.map((armoredKeys) => openpgp.readKeys({ armoredKeys })));
+    if (keys.flat().length === 0) throw new Error('it holds no public key');
+    return keys.flat();
+  } catch (cause) {
+    throw fault('keyring', `${where} is not an OpenPGP keyring: ${(cause as Error).message}`, { where, cause });
+  }
+}
+
+/**
+ * Verifies a cleartext-signed message. At least one signature must be valid by a key of the ring that is neither revoked nor
+ * expired at `at`; signatures by keys that are not in the ring count for nothing (archives sign with old and new keys at once).
+ * Refused: text before or behind the signed block, more than one block (the signed text must be the whole file, or another
+ * reader of the same bytes could believe another part), digests weaker than SHA-256's family, RSA below 2048 bits.
+ * @param at now in ms. @throws source.unsigned, source.signature
+ */
+export async function verifyCleartext(bytes: Uint8Array, keys: VendorKey[], at: number, where: string): Promise<Verified> {
+  const file = wholeBlock(bytes, where);
+  let message: openpgp.CleartextMessage;
+  let results: Awaited<ReturnType<typeof openpgp.verify>>['signatures'];
+  try {
+    message = await openpgp.readCleartextMessage({ cleartextMessage: file });
+    // A signature a little in the future is a clock a little behind, which the check of `Date` bounds as well.
+    const date = new Date(at + SOURCE_LIMITS.futureMs);
+    results = (await openpgp.verify({ message, verificationKeys: keys, date })).signatures;
+  } catch (cause) {
+    throw fault('signature', `${where}: its signature cannot be read: ${(cause as Error).message}`, { where, cause });
+  }
+  const signers: Verified['signers'] = [];
+  const reasons: string[] = [];
+  for (const result of results) {
+    try {
+      await result.verified;
+      const signature = await result.signature;
+      const key = await usableKey(keys, result.keyID, at);
+      const created = signature.packets[0]?.created?.getTime() ?? 0;
+      signers.push({ fingerprint: key, at: created });
+    } catch (cause) {
+      reasons.push(`${result.keyID.toHex()}: ${(cause as Error).message}`);
+    }
+  }
+  if (signers.length === 0) {
+    const why = reasons.length === 0 ? 'no signature in it' : reasons.slice(0, 5).join('; ');
+    throw fault('signature', `${where}: no valid signature by a key of the keyring (${why})`, { where });
+  }
+  return { text: message.getText(), signers };
+}
+
+/** The file as text, when it is one signed block and nothing else. */
+function wholeBlock(bytes: Uint8Array, where: string): string {
+  let file: string;
+  try {
+    file = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch (cause) {
+    throw fault('unsigned', `${where} is not a text`, { where, cause });
+  }
+  const begins = file.match(/^-----BEGIN PGP SIGNED MESSAGE-----/gm)?.length ?? 0;
+  const ends = file.match(/^-----END PGP SIGNATURE-----/gm)?.length ?? 0;
+  if (!file.startsWith(BEGIN) || !file.trimEnd().endsWith(END) || begins !== 1 || ends !== 1) {
+    throw fault('unsigned', `${where} is not one cleartext-signed block from its first to its last line`, { where });
+  }
+  return file;
+}
+
+/** Fingerprint of the key that signed, when it is good today: a signature of an expired or revoked key is as none. */
+async function usableKey(keys: VendorKey[], keyId: openpgp.KeyID, at: number): Promise<string> {
+  const owner = keys.find((key) => key.getKeys(keyId).length > 0);
+  const part = owner?.getKeys(keyId)[0];
+  if (owner === undefined || part === undefined) throw new Error('not in the keyring');
+  for (const expiry of [await owner.getExpirationTime(), part === owner ? null : await expiryOf(part)]) {
+    if (expiry instanceof Date && expiry.getTime() <= at) throw new Error(`the key expired on ${expiry.toISOString()}`);
+  }
+  if (await owner.isRevoked()) throw new Error('the key is revoked');
+  return part.getFingerprint();
+}
+
+function expiryOf(part: openpgp.Key | openpgp.Subkey): Promise<Date | typeof Infinity | null> {
+  return part.getExpirationTime();
+}

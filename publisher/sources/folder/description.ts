@@ -1,0 +1,71 @@
+// patch.yaml: how own software is described. Pure: text in, checked description or the list of what is wrong with it out.
+import { isAlias, LineCounter, parseDocument, visit } from 'yaml';
+import { z } from 'zod';
+import { CLASSIFICATIONS, cveId, line, list, moment, patchPackage, relativePath, SEVERITIES, sha256 } from '#manifests/schema';
+
+/** YAML reads `1.10` as a number and would lose the zero. */
+const version = z.string({ error: 'must be text: quote it, "1.10"' }).regex(/^[A-Za-z0-9.+~:^_-]{1,200}$/, {
+  error: 'must be letters, digits and . + ~ : ^ _ -',
+});
+
+export const description = z.strictObject({
+  apiVersion: z.literal('patchferry/v1'),
+  kind: z.literal('Patch'),
+  metadata: z.strictObject({ name: patchPackage.shape.name }),
+  spec: z.strictObject({
+    version,
+    title: line(300),
+    classification: z.enum(CLASSIFICATIONS).default('other'),
+    severity: z.enum(SEVERITIES).default('unspecified'),
+    section: line(100).default(''),
+    priority: line(40).default(''),
+    cves: list(cveId, 10_000).default([]),
+    advisories: list(line(80), 100).default([]),
+    released: moment.optional(),
+    updated: moment.optional(),
+    packages: list(
+      z.strictObject({
+        /** Component; the patch's own name unless told. */
+        name: patchPackage.shape.name.optional(),
+        arch: patchPackage.shape.arch.default('all'),
+        /** A .tar.gz beside the description, or below it. */
+        file: relativePath.refine((file) => /\.(?:tar\.gz|tgz)$/.test(file), { error: 'must be a .tar.gz' }),
+        /** Checked when given. */
+        sha256: sha256.optional(),
+      }),
+      1_000,
+    ).min(1),
+  }),
+});
+export type Description = z.infer<typeof description>;
+
+export type DescriptionRead =
+  | { readonly kind: 'read'; readonly value: Description }
+  | { readonly kind: 'wrong'; readonly says: string[] };
+
+/** Reads one patch.yaml; `says` lists every problem with `file:line:column`. YAML aliases are refused. */
+export function readDescription(text: string, file: string): DescriptionRead {
+  const lines = new LineCounter();
+  const yaml = parseDocument(text, { lineCounter: lines, uniqueKeys: true, version: '1.2' });
+  const at = (offset: number) => {
+    const { line: row, col } = lines.linePos(offset);
+    return `${file}:${row}:${col}`;
+  };
+  const says = yaml.errors.map((error) => `${at(error.pos[0])}: ${error.message.split('\n')[0]}`);
+  visit(yaml, {
+    Alias: (_, node) => {
+      if (isAlias(node)) says.push(`${at(node.range?.[0] ?? 0)}: aliases are not used here`);
+    },
+  });
+  if (says.length > 0) return { kind: 'wrong', says };
+  const result = description.safeParse(yaml.toJS({ maxAliasCount: 0 }));
+  if (result.success) return { kind: 'read', value: result.data };
+  for (const issue of result.error.issues.slice(0, 50)) {
+    let path = issue.path;
+    while (path.length > 0 && !yaml.hasIn(path)) path = path.slice(0, -1);
+    const node = path.length === 0 ? yaml.contents : yaml.getIn(path, true);
+    const range = (node as { range?: [number, number, number] } | null | undefined)?.range;
+    says.push(`${at(range?.[0] ?? 0)}: ${issue.path.join('.') || '(file)'}: ${issue.message}`);
+  }
+  return { kind: 'wrong', says };
+}
