@@ -7,10 +7,13 @@ import { z } from 'zod';
 import { defineFaults, EXIT } from '#manifests/errors';
 import { type Lock, takeLock } from '#manifests/platform/lock';
 import { readSettings } from '#manifests/platform/settings';
+import { line, list, name, product } from '#manifests/schema';
 
 const fault = defineFaults('home', {
   missing: { exit: EXIT.usage, next: 'Make one with `publisher init --home FOLDER`, or name the right folder with --home.' },
 });
+
+const SOURCE_KINDS = ['apt', 'folder'] as const;
 
 /** Every role that has keys of its own, in the order people meet them. */
 export const ROLES = ['root', 'targets', 'snapshot', 'timestamp', 'policy', 'catalog', 'waivers', 'halts', 'roster'] as const;
@@ -43,8 +46,24 @@ const expiresDays = z.strictObject({
 export const PAYLOAD_CHOICES = ['approved', 'all', 'none'] as const;
 export type PayloadChoice = (typeof PAYLOAD_CHOICES)[number];
 
+/** One source as publisher.yaml holds it; what each kind needs is checked by `sources`. */
+export const sourceSettings = z.strictObject({
+  name,
+  kind: z.enum(SOURCE_KINDS),
+  product,
+  url: line(1_000).min(1),
+  suite: line(100).optional(),
+  components: list(line(100), 100).optional(),
+  architectures: list(line(40), 100).optional(),
+  keyring: line(1_000).optional(),
+});
+
 export const publisherSettings = z
   .strictObject({
+    /** Where vendor updates come from; `source add` writes here. */
+    sources: list(sourceSettings, 1_000)
+      .default([])
+      .refine((all) => new Set(all.map((source) => source.name)).size === all.length, { error: 'two sources have one name' }),
     expiresDays: expiresDays.prefault({}),
     /** Hosts warn when the timestamp is older than this: TUF's own end is `expiresDays.timestamp`. */
     softExpiresDays: days(7),

@@ -1,0 +1,3 @@
+// Policy: authored YAML in, with every problem named by its place; resolved baselines and groups out.
+export * from './read.ts';
+export * from './resolve.ts';

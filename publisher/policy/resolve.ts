@@ -1,0 +1,112 @@
+// From authored policy and catalogs to the documents that are signed: resolved baselines and groups.
+
+import { resolveBaseline } from '#manifests/decide';
+import { defineFaults, EXIT } from '#manifests/errors';
+import { utcSeconds } from '#manifests/platform/clock';
+import { type Catalog, type Group, invalidPolicy, type ResolvedBaseline, suggestion } from '#manifests/schema';
+import type { PolicySet } from './read.ts';
+
+const fault = defineFaults('policy-resolve', {
+  'no-catalog': {
+    exit: EXIT.usage,
+    next: 'Add a source for the product and sync it, or correct or remove the baseline.',
+  },
+});
+
+export interface ResolvedPolicy {
+  readonly baselines: readonly ResolvedBaseline[];
+  readonly groups: readonly Group[];
+}
+
+/**
+ * Resolves every baseline against the catalog of its product at one instant, and makes the group documents.
+ * @param at milliseconds. @throws policy.invalid when the policy has problems, policy-resolve.no-catalog
+ */
+export function resolvePolicy(policy: PolicySet, catalogs: readonly Catalog[], at: number): ResolvedPolicy {
+  if (policy.problems.length > 0) throw invalidPolicy(policy.problems);
+  const byProduct = new Map(catalogs.map((catalog) => [catalog.product, catalog]));
+  const baselines = [...policy.baselines.values()].map(({ document, at: place }) => {
+    const { product } = document.spec;
+    const catalog = byProduct.get(product);
+    if (catalog === undefined) {
+      const { file, line, column } = place(['spec', 'product']);
+      const where = `${file}:${line}:${column}`;
+      throw fault(
+        'no-catalog',
+        `${where}: baseline "${document.metadata.name}" is for ${product}, of which there is no catalog${suggestion(product, [...byProduct.keys()])}`,
+        { where },
+      );
+    }
+    return resolveBaseline(document, catalog, at);
+  });
+  return { baselines, groups: groupDocuments(policy, at) };
+}
+
+/** The group documents of a policy without problems. @param at milliseconds */
+export function groupDocuments(policy: PolicySet, at: number): Group[] {
+  return [...policy.groups.values()].map(({ document: { metadata, spec } }) => ({
+    schema: 'patchferry/group',
+    schemaVersion: 1,
+    name: metadata.name,
+    signedAt: utcSeconds(at),
+    baselines: spec.baselines.flatMap((name) => {
+      const product = policy.baselines.get(name)?.document.spec.product;
+      return product === undefined ? [] : [{ product, baseline: name }];
+    }),
+    windows: spec.windows.flatMap((name) => {
+      const window = policy.windows.get(name)?.document.spec;
+      if (window === undefined) return [];
+      const { days, start, durationMinutes, cutoffMinutes, zone, validFrom, validUntil } = window;
+      return [
+        {
+          name,
+          days,
+          start,
+          durationMinutes,
+          cutoffMinutes,
+          zone,
+          validFrom: validFrom ?? null,
+          validUntil: validUntil ?? null,
+        },
+      ];
+    }),
+    reboot: spec.reboot,
+    health: spec.health,
+    wayBack: spec.wayBack,
+    pollMinutes: spec.pollMinutes,
+    freeBytes: spec.freeMiB * 1024 * 1024,
+    newDependencies: spec.newDependencies,
+    removals: spec.removals,
+  }));
+}
+
+export const DECISIONS = ['approved', 'pending', 'rejected', 'not-in-baseline'] as const;
+
+/** What a baseline says about one patch: a row for a person and for `--json`. */
+export interface PatchDecision {
+  readonly baseline: string;
+  readonly product: string;
+  readonly patch: string;
+  readonly decision: (typeof DECISIONS)[number];
+  readonly rule: string | null;
+  readonly reason: string;
+  /** Approved since, or will be at; null where there is no date. */
+  readonly at: string | null;
+}
+
+/** Every patch of the catalog with what this baseline decided about it, in the catalog's order. */
+export function decisionsOf(resolved: ResolvedBaseline, catalog: Catalog): PatchDecision[] {
+  const rows = new Map<string, Omit<PatchDecision, 'baseline' | 'product' | 'patch'>>();
+  for (const { patch, rule, reason, approvedAt } of resolved.approved)
+    rows.set(patch, { decision: 'approved', rule, reason, at: approvedAt });
+  for (const { patch, rule, reason, approvesAt } of resolved.pending)
+    rows.set(patch, { decision: 'pending', rule, reason, at: approvesAt });
+  for (const { patch, rule, reason } of resolved.rejected) rows.set(patch, { decision: 'rejected', rule, reason, at: null });
+  const outside = { decision: 'not-in-baseline', rule: null, reason: 'no rule approves it', at: null } as const;
+  return catalog.patches.map(({ id }) => ({
+    baseline: resolved.name,
+    product: resolved.product,
+    patch: id,
+    ...(rows.get(id) ?? outside),
+  }));
+}
