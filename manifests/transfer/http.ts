@@ -1,0 +1,298 @@
+// An origin over HTTP(S): conditional requests, bounded bodies, ranges, time-outs and a minimum rate; no redirect elsewhere.
+import { Agent, type Dispatcher } from 'undici';
+import { PatchferryError } from '#manifests/errors';
+import { type Guard, guard } from './guard.ts';
+import { fault, looksLikePage, type Origin, TRANSFER_LIMITS, type TransferLimits } from './origin.ts';
+import { type PartTag, receive, type Stream } from './receive.ts';
+
+export interface HttpOptions {
+  /** PEM of the only CA that is accepted; the system's otherwise. */
+  readonly ca?: string | undefined;
+  /** Sent with every request (names a proxy wants, say). */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  readonly limits?: Partial<TransferLimits> | undefined;
+}
+
+/** What is read of an answer nobody wants, so that its connection can be used again. */
+const DROP_LIMITS = { bytes: 4_096, ms: 2_000 } as const;
+
+interface Answer {
+  readonly status: number;
+  readonly header: (name: string) => string | undefined;
+  readonly body: AsyncIterable<Uint8Array>;
+  /** Lets go of the connection without reading what is left. */
+  drop(): void;
+}
+
+/** @param url address of the repository's root; a path is kept. @throws transfer.address */
+export function httpOrigin(url: string, options: HttpOptions = {}): Origin {
+  const base = parseBase(url);
+  const limits: TransferLimits = { ...TRANSFER_LIMITS, ...options.limits };
+  const dispatcher = new Agent({
+    connections: limits.connections,
+    pipelining: 1,
+    maxHeaderSize: limits.headerBytes,
+    headersTimeout: limits.headersMs,
+    bodyTimeout: limits.windowMs * 2, // the guard's window ends it sooner
+    keepAliveTimeout: limits.keepAliveMs,
+    connect: { timeout: limits.connectMs, ...(options.ca === undefined ? {} : { ca: options.ca }) },
+  });
+
+  async function request(
+    method: 'GET' | 'POST',
+    path: string,
+    headers: Record<string, string>,
+    signal: AbortSignal | undefined,
+    body?: Uint8Array,
+  ): Promise<Answer> {
+    let target = new URL(base.href + path);
+    const seen = new Set<string>();
+    for (;;) {
+      if (seen.has(target.href)) throw fault('redirect', `${target.href} redirects in a loop`, { where: target.href });
+      seen.add(target.href);
+      const answer = await once(method, target, headers, signal, body);
+      if (answer.status < 300 || answer.status > 399 || answer.status === 304) return answer;
+      answer.drop();
+      target = followed(target, answer, method, seen.size > limits.redirects);
+    }
+  }
+
+  async function once(
+    method: 'GET' | 'POST',
+    target: URL,
+    headers: Record<string, string>,
+    signal: AbortSignal | undefined,
+    body: Uint8Array | undefined,
+  ): Promise<Answer> {
+    const where = target.href;
+    const watch = guard(where, limits, signal);
+    try {
+      const response: Dispatcher.ResponseData = await dispatcher.request({
+        origin: target.origin,
+        path: target.pathname,
+        method,
+        headers: { 'accept-encoding': 'identity', ...options.headers, ...headers },
+        signal: watch.signal,
+        ...(body === undefined ? {} : { body }),
+      });
+      watch.gotHeaders();
+      response.body.on('error', () => undefined); // its reader is told through the iterator; a dropped body has none
+      const header = (name: string) => {
+        const value = response.headers[name];
+        return Array.isArray(value) ? value[0] : value;
+      };
+      return {
+        status: response.statusCode,
+        header,
+        body: guarded(response.body, where, watch),
+        drop: () => {
+          watch.end();
+          response.body.dump({ limit: DROP_LIMITS.bytes, signal: AbortSignal.timeout(DROP_LIMITS.ms) }).catch(() => undefined);
+        },
+      };
+    } catch (cause) {
+      watch.end();
+      throw named(cause, where, watch.signal);
+    }
+  }
+
+  /** Faults common to every answer that should carry a file. */
+  async function refuseOthers(answer: Answer, where: string): Promise<void> {
+    if (answer.status !== 200 && answer.status !== 206) {
+      answer.drop();
+      throw fault('status', `${where} answers with status ${answer.status}`, { where });
+    }
+    const encoding = answer.header('content-encoding');
+    if (encoding !== undefined && encoding !== 'identity') {
+      answer.drop();
+      throw fault('encoding', `${where} sends ${encoding.slice(0, 40)} although only the plain file was asked for`, { where });
+    }
+  }
+
+  return {
+    name: base.href.replace(/\/$/, ''),
+
+    async fetchSmall(path, { limitBytes, etag, signal }) {
+      const where = base.href + path;
+      const answer = await request('GET', path, etag === undefined ? {} : { 'if-none-match': etag }, signal);
+      if (answer.status === 304 && etag !== undefined) {
+        answer.drop();
+        return { kind: 'unchanged' };
+      }
+      if (answer.status === 404 || answer.status === 410) {
+        answer.drop();
+        return { kind: 'missing' };
+      }
+      await refuseOthers(answer, where);
+      const bytes = await collect(answer, limitBytes, where);
+      if (looksLikePage(bytes)) throw fault('portal', `${where} answers with a web page instead of the file`, { where });
+      return { kind: 'found', bytes, etag: answer.header('etag') };
+    },
+
+    async download(path, want, destination, downloadOptions = {}) {
+      const ask = async (offset: number, tag: PartTag | undefined): Promise<Stream> => {
+        const where = base.href + path;
+        const range = offset === 0 ? {} : rangeHeaders(offset, tag, base.href, want.sha256);
+        let answer = await request('GET', path, range, downloadOptions.signal);
+        if (answer.status === 416 || (answer.status === 206 && !isRestOf(answer, offset, want.size))) {
+          answer.drop(); // a range of something else: the whole is asked for, never a splice (S23)
+          answer = await request('GET', path, {}, downloadOptions.signal);
+          if (answer.status === 206) {
+            answer.drop();
+            throw fault('range', `${where} answers with a part although the whole was asked for`, { where });
+          }
+        }
+        if (answer.status === 404 || answer.status === 410) {
+          answer.drop();
+          throw fault('missing', `${where} is not there`, { where });
+        }
+        await refuseOthers(answer, where);
+        const start = answer.status === 206 ? offset : 0;
+        await refuseOtherLength(answer, want.size - start, where);
+        return { start, validator: validatorOf(answer), chunks: answer.body };
+      };
+      await receive(base.href, path, want, destination, ask, downloadOptions);
+    },
+
+    async post(path, body, { signal } = {}) {
+      const where = base.href + path;
+      const answer = await request('POST', path, { 'content-type': 'application/octet-stream' }, signal, body);
+      if (answer.status >= 500 || answer.status === 408 || answer.status === 429) {
+        answer.drop();
+        throw fault('status', `${where} answers with status ${answer.status}`, { where });
+      }
+      return { status: answer.status, body: await collect(answer, limits.answerBytes, where) };
+    },
+
+    close: () => dispatcher.close(),
+  };
+}
+
+function parseBase(url: string): URL {
+  let base: URL;
+  try {
+    base = new URL(url.endsWith('/') ? url : `${url}/`);
+  } catch (cause) {
+    throw fault('address', `${url} is no address`, { where: url, cause });
+  }
+  const plain = base.username === '' && base.password === '' && base.search === '' && base.hash === '';
+  if (!plain || (base.protocol !== 'http:' && base.protocol !== 'https:')) {
+    throw fault('address', `${url} is no plain http:// or https:// address`, { where: url });
+  }
+  return base;
+}
+
+/** Where a redirect leads, when it may be followed: same host and port, or the same host's https (S22). */
+function followed(from: URL, answer: Answer, method: string, tooMany: boolean): URL {
+  const where = from.href;
+  const location = answer.header('location');
+  if (location === undefined || !URL.canParse(location, from.href)) {
+    throw fault('redirect', `${where} redirects to nowhere`, { where });
+  }
+  const to = new URL(location, from.href);
+  to.hash = '';
+  const shown = to.href.slice(0, 300);
+  if (tooMany) throw fault('redirect', `${where} redirects too often, now to ${shown}`, { where });
+  if (from.protocol === 'https:' && to.protocol !== 'https:') {
+    throw fault('redirect', `${where} redirects from https to ${shown}`, { where });
+  }
+  const upgrade = from.protocol === 'http:' && to.protocol === 'https:' && from.hostname === to.hostname;
+  if (from.origin !== to.origin && !upgrade) throw fault('redirect', `${where} redirects to another host: ${shown}`, { where });
+  if (to.search !== '' || to.username !== '' || to.password !== '') {
+    throw fault('redirect', `${where} redirects to an address with a query or a user: ${shown}`, { where });
+  }
+  if (method !== 'GET' && answer.status !== 307 && answer.status !== 308) {
+    throw fault('redirect', `${where} redirects a ${method} with status ${answer.status}`, { where });
+  }
+  return to;
+}
+
+/** Range and If-Range: this origin's own validator; else the content's hash, which is the ETag a relay of ours gives. */
+function rangeHeaders(offset: number, tag: PartTag | undefined, from: string, sha256: string): Record<string, string> {
+  const own = tag?.from === from && tag.validator !== '' ? tag.validator : `"${sha256}"`;
+  return { range: `bytes=${offset}-`, 'if-range': own };
+}
+
+/** Whether a 206 is exactly what is missing of a file of `size` bytes (RFC 9110, 14.4). */
+function isRestOf(answer: Answer, offset: number, size: number): boolean {
+  const match = /^bytes (\d{1,16})-(\d{1,16})\/(\d{1,16}|\*)$/.exec(answer.header('content-range') ?? '');
+  if (match === null || offset === 0) return false;
+  return Number(match[1]) === offset && Number(match[2]) === size - 1 && (match[3] === '*' || Number(match[3]) === size);
+}
+
+/** A strong validator fit for If-Range (RFC 9110, 13.1.5), or an empty text. */
+function validatorOf(answer: Answer): string {
+  const etag = answer.header('etag');
+  if (etag !== undefined) return /^"[\x21\x23-\x7e]{1,200}"$/.test(etag) ? etag : '';
+  const date = answer.header('last-modified');
+  return date !== undefined && /^[A-Za-z0-9 ,:]{20,40}$/.test(date) ? date : '';
+}
+
+async function refuseOtherLength(answer: Answer, expected: number, where: string): Promise<void> {
+  const stated = answer.header('content-length');
+  if (stated === undefined || Number(stated) === expected) return;
+  const start = await firstBytes(answer);
+  if (looksLikePage(start)) throw fault('portal', `${where} answers with a web page instead of the file`, { where });
+  throw fault('size', `${where} offers ${stated.slice(0, 20)} bytes, signed are ${expected}`, { where });
+}
+
+async function firstBytes(answer: Answer): Promise<Uint8Array> {
+  for await (const chunk of answer.body) return chunk;
+  return new Uint8Array();
+}
+
+async function collect(answer: Answer, limitBytes: number, where: string): Promise<Uint8Array> {
+  const tooLarge = () => fault('too-large', `${where} offers more than the limit of ${limitBytes} bytes`, { where });
+  const stated = answer.header('content-length');
+  if (stated !== undefined && Number(stated) > limitBytes) {
+    answer.drop();
+    throw tooLarge();
+  }
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of answer.body) {
+    length += chunk.length;
+    if (length > limitBytes) throw tooLarge(); // ends the loop, which closes the connection
+    chunks.push(chunk);
+  }
+  return chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks, length);
+}
+
+async function* guarded(body: AsyncIterable<Uint8Array>, where: string, watch: Guard): AsyncGenerator<Uint8Array> {
+  try {
+    for await (const chunk of body) {
+      watch.gotBytes(chunk.length);
+      yield chunk;
+    }
+  } catch (cause) {
+    throw named(cause, where, watch.signal);
+  } finally {
+    watch.end();
+  }
+}
+
+const UNREACHABLE = new Set([
+  'ECONNREFUSED',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'EADDRNOTAVAIL',
+  'ENETDOWN',
+]);
+
+/** The library's and the system's errors by our codes; what the caller aborted stays what it is. */
+function named(cause: unknown, where: string, signal: AbortSignal): Error {
+  if (cause instanceof PatchferryError) return cause;
+  if (signal.aborted) return signal.reason as Error;
+  const error = cause as Error & { code?: string };
+  const code = error.code ?? '';
+  const text = `${where}: ${error.message === '' ? code : error.message}`;
+  if (UNREACHABLE.has(code)) return fault('unreachable', text, { where, cause });
+  if (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT') return fault('timeout', text, { where, cause });
+  if (code === 'UND_ERR_HEADERS_TIMEOUT' || code === 'UND_ERR_BODY_TIMEOUT') return fault('slow', text, { where, cause });
+  if (code === 'UND_ERR_HEADERS_OVERFLOW') return fault('too-large', `${where}: its headers are too large`, { where, cause });
+  if (/^(?:ERR_TLS|ERR_SSL|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|HOSTNAME)/.test(code))
+    return fault('tls', text, { where, cause });
+  return fault('cut', text, { where, cause });
+}
