@@ -1,0 +1,17 @@
+// Results: collected from an inbox folder, kept in a store, acknowledged. README.md describes the store and the ack rule.
+export type { ChainVerdict, Fork } from './chain.ts';
+export { type CollectOptions, type CollectReport, type CollectStep, collect } from './collect.ts';
+export type { HostFacts, RunSummary } from './derive.ts';
+export {
+  type Fleet,
+  type HostDetail,
+  type HostRecord,
+  type OpenFinding,
+  openFleet,
+  type PatchCount,
+  QUIET_STATES,
+  type StoredBody,
+} from './fleet.ts';
+export type { Activation, ActivationSecret } from './open.ts';
+export { type PendingEnrolment, pendingEnrolment, readPending } from './pending.ts';
+export { type OddChain, readAcks } from './store.ts';

@@ -1,0 +1,22 @@
+// Bounds of the collector and its store, in one place.
+
+export const RESULT_LIMITS = {
+  /** Bytes of one envelope file; the largest size class of a sealed result lies below it. */
+  envelopeBytes: 64 * 1024 * 1024,
+  /** Envelopes stored in one transaction. */
+  batchEnvelopes: 1_000,
+  /** Bytes of envelopes held in memory for one transaction. */
+  batchBytes: 32 * 1024 * 1024,
+  /** Bodies longer than this (bytes) are kept compressed. */
+  plainBodyBytes: 4_096,
+  /** Entries named one by one in a collect report for each heading; the counts are always whole. */
+  reportEntries: 1_000,
+  /** Gaps and forks kept by name for one agent; their number is always whole. */
+  chainEntries: 100,
+  /** Enrolments without a valid activation code that may wait for an answer at once; further ones stay in the inbox. */
+  pendingUnproven: 10_000,
+  /** Bytes of one file in the pending folder. */
+  pendingBytes: 65_536,
+  /** Milliseconds to wait for another reader or writer of the store. */
+  busyMs: 10_000,
+} as const;
