@@ -1,18 +1,57 @@
 // What is on this host: packages, kernels, facts, room. Reads only; the one way in of this station.
-import type { Clock } from '#manifests/platform/clock';
+import { join } from 'node:path';
+import { type Clock, utcSeconds } from '#manifests/platform/clock';
 import { type Inventory, sha256Of } from '#manifests/schema';
+import { installedFrom, nativeArch, readDpkgEntries } from './dpkg-status.ts';
+import { readFacts } from './facts.ts';
+import { readBootId, readComponents, readFreeBytes, readHostname, readKernels, readProduct, readZone } from './host.ts';
+
+export { type DpkgEntry, nativeArch, readDpkgEntries, readDpkgPackages } from './dpkg-status.ts';
+export { readKernels } from './host.ts';
+
+/** Where `archive` components live when nothing else is set. */
+export const DEFAULT_ARCHIVE_ROOT = '/opt/patchferry/components';
 
 export interface InventoryOptions {
   /** Another root than `/`, for tests. */
   readonly root?: string | undefined;
   readonly clock: Clock;
   readonly labels: Record<string, string>;
-  /** Where `archive` components live; `/opt/patchferry/components` unless set. */
+  /** Where `archive` components live; `/opt/patchferry/components` below the root unless set. */
   readonly archiveRoot?: string | undefined;
 }
 
-/** Takes the inventory of this host. What cannot be found out is left out; only an unreadable package database is an error. @throws inventory.* */
-export declare function takeInventory(options: InventoryOptions): Promise<Inventory>;
+/** Node's names of architectures as Debian writes them, for hosts without dpkg. */
+const DEBIAN_ARCH: Readonly<Record<string, string>> = { x64: 'amd64', arm64: 'arm64', ia32: 'i386', arm: 'armhf' };
+
+/**
+ * Takes the inventory of this host. What cannot be found out is left out; only a package database that cannot be read is an
+ * error, because deciding from half of it would be wrong. @throws inventory.package-database, files.*
+ */
+export async function takeInventory(options: InventoryOptions): Promise<Inventory> {
+  const root = options.root ?? '/';
+  const entries = readDpkgEntries(root) ?? [];
+  const key = ({ name, arch }: { name: string; arch: string }) => `${name}:${arch}`;
+  const { product, title } = readProduct(root);
+  const facts = await readFacts();
+  if (title !== undefined) facts['os.title'] = title;
+  return {
+    schema: 'patchferry/inventory',
+    schemaVersion: 1,
+    takenAt: utcSeconds(options.clock.now()),
+    hostname: readHostname(root),
+    product,
+    arch: nativeArch(entries) ?? DEBIAN_ARCH[process.arch] ?? process.arch,
+    bootId: readBootId(),
+    kernels: readKernels(root),
+    zone: readZone(root),
+    labels: options.labels,
+    facts,
+    packages: installedFrom(entries).toSorted((a, b) => (key(a) < key(b) ? -1 : 1)),
+    components: readComponents(options.archiveRoot ?? join(root, DEFAULT_ARCHIVE_ROOT)),
+    freeBytes: readFreeBytes(root),
+  };
+}
 
 /** SHA-256 over the sorted `name:arch=version` lines: equal before and after means the same packages. */
 export function packagesDigest(inventory: Inventory): string {
