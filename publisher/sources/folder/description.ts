@@ -2,6 +2,7 @@
 import { isAlias, LineCounter, parseDocument, visit } from 'yaml';
 import { z } from 'zod';
 import { CLASSIFICATIONS, cveId, line, list, moment, patchPackage, relativePath, SEVERITIES, sha256 } from '#manifests/schema';
+import { parseSemver } from '#manifests/versions';
 
 /** YAML reads `1.10` as a number and would lose the zero. */
 const version = z.string({ error: 'must be text: quote it, "1.10"' }).regex(/^[A-Za-z0-9.+~:^_-]{1,200}$/, {
@@ -13,7 +14,7 @@ export const description = z.strictObject({
   kind: z.literal('Patch'),
   metadata: z.strictObject({ name: patchPackage.shape.name }),
   spec: z.strictObject({
-    version,
+    version: version.refine((value) => parseSemver(value) !== null, { error: 'must be a semantic version, as "1.10.0"' }),
     title: line(300),
     classification: z.enum(CLASSIFICATIONS).default('other'),
     severity: z.enum(SEVERITIES).default('unspecified'),
