@@ -46,7 +46,11 @@ export function writeFileAtomic(path: string, data: Uint8Array | string, options
     fs.renameSync(temporary, path);
     syncFolder(dirname(path));
   } catch (cause) {
-    fs.rmSync(temporary, { force: true });
+    try {
+      fs.rmSync(temporary, { force: true });
+    } catch {
+      // the folder itself is no folder, or gone; the first error says so
+    }
     throw fault('unwritable', `cannot write ${path}: ${(cause as Error).message}`, { where: path, cause });
   }
 }

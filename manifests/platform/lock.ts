@@ -13,6 +13,9 @@ export interface Lock {
   [Symbol.dispose](): void;
 }
 
+/** Keeps the handles of held locks: one that only a forgotten variable holds would be collected, and the lock with it. */
+const heldHandles = new Set<DatabaseSync>();
+
 /**
  * Takes the lock at `path` or says who holds it. A killed holder leaves no stale lock.
  * @param purpose what the holder does, in words for a person ("publish", "agent run"). @throws lock.held
@@ -35,9 +38,11 @@ export function takeLock(path: string, purpose: string): Lock {
   }
   fs.writeFileSync(noteFile, `${purpose} (process ${process.pid})\n`, { mode: 0o644 });
   let held = true;
+  heldHandles.add(database);
   const release = () => {
     if (!held) return;
     held = false;
+    heldHandles.delete(database);
     fs.rmSync(noteFile, { force: true });
     database.exec('ROLLBACK');
     database.close();

@@ -26,7 +26,11 @@ export function platformOf(name: string): { os: string[]; cpu: string[]; libc?: 
   const os = OS.filter((known) => words.includes(known));
   const cpu = CPU.filter((known) => words.includes(known));
   const libc = /musl/.test(name) ? ['musl'] : /gnu/.test(name) ? ['glibc'] : undefined;
-  return { os: os.length > 0 ? os : ['none'], cpu: cpu.length > 0 ? cpu : ['none'], ...(libc && os.includes('linux') ? { libc } : {}) };
+  return {
+    os: os.length > 0 ? os : ['none'],
+    cpu: cpu.length > 0 ? cpu : ['none'],
+    ...(libc && os.includes('linux') ? { libc } : {}),
+  };
 }
 
 /** The same lock with the missing entries, sorted, without addresses. */

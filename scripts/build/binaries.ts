@@ -1,0 +1,76 @@
+// Makes a standalone binary of a component: esbuild bundles it into one CommonJS file, pkg injects that into Node.
+// Inside such a file there are no workers beside it, no native addons and no files of ours at run time.
+import * as fs from 'node:fs';
+import { join, resolve } from 'node:path';
+import pkgSea from '@yao-pkg/pkg/lib-es5/sea.js';
+import { build } from 'esbuild';
+import { run } from '#manifests/platform/process';
+
+export const COMPONENTS = ['publisher', 'relay', 'agent'] as const;
+export type Component = (typeof COMPONENTS)[number];
+
+const PROJECT = resolve(import.meta.dirname, '../..');
+
+/** pkg's names for platforms and processors differ from Node's. */
+const PLATFORM: Record<string, 'linux' | 'macos' | 'win'> = { linux: 'linux', darwin: 'macos', win32: 'win' };
+
+/** Bundles one component into a single file and gives its path. */
+export async function bundle(component: Component, folder: string): Promise<string> {
+  const outfile = join(folder, `${component}.cjs`);
+  await build({
+    entryPoints: [join(PROJECT, component, 'main.ts')],
+    outfile,
+    bundle: true,
+    platform: 'node',
+    format: 'cjs',
+    target: 'node26',
+    minifySyntax: true,
+    legalComments: 'linked',
+    sourcemap: false,
+    logLevel: 'error',
+    // CommonJS has no import.meta; in one file there is nothing beside it to find either.
+    define: { 'import.meta.url': 'undefined', 'import.meta.dirname': 'undefined', 'import.meta.filename': 'undefined' },
+  });
+  return outfile;
+}
+
+/** The Node to inject into, without its symbols (about 40 MB less) where `strip` is at hand. Stripped before, never after. */
+async function baseNode(folder: string): Promise<string> {
+  const base = join(folder, `node-${process.version}`);
+  if (fs.existsSync(base)) return base;
+  const making = `${base}.making`;
+  fs.copyFileSync(process.execPath, making);
+  fs.chmodSync(making, 0o755);
+  if (process.platform === 'linux') {
+    await run('strip', ['--strip-all', making], { timeoutMs: 120_000 }).catch(() => undefined);
+  }
+  fs.renameSync(making, base);
+  return base;
+}
+
+/** Builds `components` into `folder` as `patchferry-NAME`; gives back the paths. */
+export async function buildBinaries(
+  components: readonly Component[],
+  folder: string,
+  say: (line: string) => void,
+): Promise<string[]> {
+  const work = join(folder, 'work');
+  fs.mkdirSync(work, { recursive: true });
+  const nodePath = await baseNode(work);
+  const platform = PLATFORM[process.platform] ?? 'linux';
+  const built: string[] = [];
+  for (const component of components) {
+    say(`building patchferry-${component}`);
+    const output = join(folder, `patchferry-${component}${platform === 'win' ? '.exe' : ''}`);
+    const target = { nodeRange: `node${process.versions.node}`, platform, arch: process.arch, output, forceBuild: false };
+    await pkgSea.default(await bundle(component, work), {
+      nodePath,
+      signature: true,
+      targets: [target],
+      seaConfig: { disableExperimentalSEAWarning: true, useSnapshot: false, useCodeCache: true },
+    });
+    fs.chmodSync(output, 0o755);
+    built.push(output);
+  }
+  return built;
+}
