@@ -1,0 +1,145 @@
+// Verified copies of the signed documents this host decides from, on its own disk: by hash, with a list of those that belong
+// together. So that a host decides offline, and from one consistent state even when a poll broke off half-way.
+import * as fs from 'node:fs';
+import { join } from 'node:path';
+import { readFileBounded, removeTemporaries, writeFileAtomic } from '#manifests/platform/files';
+import {
+  type Ack,
+  type Catalog,
+  canonicalJson,
+  DOCUMENT_LIMITS,
+  type DocumentKind,
+  type DocumentOf,
+  decodeDocument,
+  type Group,
+  type ResolvedBaseline,
+  type RosterAgent,
+  sha256Of,
+} from '#manifests/schema';
+import { fault } from './faults.ts';
+
+/** The documents of one sync. `path` is the target path, `catalogs/debian-12.json.zst`. */
+export type DocumentList = readonly { readonly path: string; readonly sha256: string }[];
+
+export const ROSTER_PATH = 'roster/roster.json.zst';
+export const ACKS_PATH = 'roster/acks.json.zst';
+export const groupPath = (name: string) => `policy/groups/${name}.json.zst`;
+export const baselinePath = (name: string) => `policy/baselines/${name}.json.zst`;
+export const catalogPath = (product: string) => `catalogs/${product}.json.zst`;
+
+/** What the signed documents say about this host. */
+export interface PolicyView {
+  /** This host's entry in the roster; null while nobody has approved it. */
+  readonly member: RosterAgent | null;
+  /** Box keys that results are sealed to. */
+  readonly recipients: readonly string[];
+  readonly group: Group | null;
+  readonly baselines: readonly ResolvedBaseline[];
+  readonly catalogs: readonly Catalog[];
+  readonly ack: Ack | null;
+  /** Hashes of the documents as they lie on the disk. */
+  readonly catalogDocuments: readonly string[];
+  readonly baselineDocuments: readonly { readonly name: string; readonly product: string; readonly sha256: string }[];
+}
+
+export const EMPTY_VIEW: PolicyView = {
+  member: null,
+  recipients: [],
+  group: null,
+  baselines: [],
+  catalogs: [],
+  ack: null,
+  catalogDocuments: [],
+  baselineDocuments: [],
+};
+
+export interface DocumentStore {
+  /** Bytes of a document by hash, checked; undefined when it is not here. */
+  bytes(sha256: string): Uint8Array | undefined;
+  put(sha256: string, bytes: Uint8Array): void;
+  /** A document, decoded; the last ones stay decoded. @throws poll.document-missing, document.* */
+  read<K extends DocumentKind>(kind: K, sha256: string, path: string): DocumentOf<K>;
+  /** The documents of the last whole sync. */
+  current(): DocumentList;
+  /** Makes these the current ones, and drops what neither they nor `keep` name. */
+  setCurrent(list: DocumentList, keep: readonly string[]): void;
+  view(agent: string | null): PolicyView;
+}
+
+const LIST_BYTES = 1024 * 1024;
+
+export function openDocuments(folder: string): DocumentStore {
+  const listFile = join(folder, 'current.json');
+  const decoded = new Map<string, unknown>();
+  const pathOf = (sha256: string) => join(folder, sha256);
+
+  const bytes = (sha256: string): Uint8Array | undefined => {
+    const found = readFileBounded(pathOf(sha256), DOCUMENT_LIMITS.plainBytes);
+    return found !== undefined && sha256Of(found) === sha256 ? found : undefined; // torn or changed on disk: as if absent
+  };
+  const read = <K extends DocumentKind>(kind: K, sha256: string, path: string): DocumentOf<K> => {
+    const known = decoded.get(sha256);
+    if (known !== undefined) return known as DocumentOf<K>;
+    const found = bytes(sha256);
+    if (found === undefined) throw fault('document-missing', `${path} is not on this host any more`, { where: pathOf(sha256) });
+    const value = decodeDocument(kind, found, path);
+    decoded.set(sha256, value);
+    return value;
+  };
+  const current = (): DocumentList => {
+    const found = readFileBounded(listFile, LIST_BYTES);
+    if (found === undefined) return [];
+    try {
+      const value = JSON.parse(Buffer.from(found).toString('utf8')) as { documents?: DocumentList };
+      return Array.isArray(value.documents) ? value.documents : [];
+    } catch {
+      return []; // torn: the next sync writes it anew
+    }
+  };
+
+  return {
+    bytes,
+    read,
+    current,
+    put: (sha256, data) => writeFileAtomic(pathOf(sha256), data, { mode: 0o600 }),
+    setCurrent(list, keep) {
+      const before = canonicalJson(current());
+      const sorted = list.toSorted((a, b) => (a.path < b.path ? -1 : 1));
+      if (canonicalJson(sorted) !== before) {
+        writeFileAtomic(listFile, `${canonicalJson({ schemaVersion: 1, documents: sorted })}\n`, { mode: 0o600 });
+      }
+      const wanted = new Set([...list.map(({ sha256 }) => sha256), ...keep]);
+      for (const sha256 of decoded.keys()) if (!wanted.has(sha256)) decoded.delete(sha256);
+      removeTemporaries(folder);
+      for (const name of fs.existsSync(folder) ? fs.readdirSync(folder) : []) {
+        if (/^[0-9a-f]{64}$/.test(name) && !wanted.has(name)) fs.rmSync(join(folder, name), { force: true });
+      }
+    },
+    view(agent) {
+      const list = current();
+      const hashOf = (path: string) => list.find((entry) => entry.path === path)?.sha256;
+      const rosterHash = hashOf(ROSTER_PATH);
+      if (rosterHash === undefined) return EMPTY_VIEW;
+      const roster = read('roster', rosterHash, ROSTER_PATH);
+      const entry = roster.agents.find(({ id }) => id === agent);
+      const member = entry?.status === 'approved' ? entry : null;
+      const acksHash = hashOf(ACKS_PATH);
+      const ack = acksHash === undefined ? undefined : read('acks', acksHash, ACKS_PATH).acks.find((one) => one.agent === agent);
+      const named = <K extends DocumentKind>(kind: K, prefix: string) =>
+        list.flatMap(({ path, sha256 }) => (path.startsWith(prefix) ? [{ value: read(kind, sha256, path), sha256 }] : []));
+      const baselines = named('resolved-baseline', 'policy/baselines/');
+      const catalogs = named('catalog', 'catalogs/');
+      const groupHash = member === null ? undefined : hashOf(groupPath(member.group));
+      return {
+        member,
+        recipients: roster.recipients.map(({ boxKey }) => boxKey),
+        group: member === null || groupHash === undefined ? null : read('group', groupHash, groupPath(member.group)),
+        baselines: baselines.map(({ value }) => value),
+        catalogs: catalogs.map(({ value }) => value),
+        ack: ack ?? null,
+        catalogDocuments: catalogs.map(({ sha256 }) => sha256),
+        baselineDocuments: baselines.map(({ value, sha256 }) => ({ name: value.name, product: value.product, sha256 })),
+      };
+    },
+  };
+}

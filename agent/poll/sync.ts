@@ -1,0 +1,156 @@
+// One poll: which relay, what it has, is it genuine. The repository's trust is in `trust`; here is in what order relays are
+// asked, how long one that failed is left alone (on disk), and which documents of the repository concern this host.
+import { isFault, PatchferryError } from '#manifests/errors';
+import { type ContentRef, canonicalJson, decodeDocument, type DocumentKind, type DocumentOf } from '#manifests/schema';
+import type { PayloadStore } from '#manifests/repository';
+import type { Fetcher, Origin } from '#manifests/transfer';
+import type { TrustClient } from '#manifests/trust';
+import type { BackOff } from '../run/index.ts';
+import {
+  ACKS_PATH,
+  baselinePath,
+  catalogPath,
+  type DocumentList,
+  type DocumentStore,
+  groupPath,
+  ROSTER_PATH,
+} from './documents.ts';
+import { fault, POLL_LIMITS } from './faults.ts';
+
+/** Where pauses are kept (structurally the journal's). */
+export interface PauseBook {
+  get(name: string): BackOff | undefined;
+  fail(name: string, says: string, at: number, firstMs: number, mostMs: number): BackOff;
+  clear(name: string): void;
+}
+
+export interface Attempt {
+  readonly relay: string;
+  readonly code: string;
+  readonly message: string;
+  readonly where: string | null;
+}
+
+export interface SyncRequest {
+  readonly origins: readonly Origin[];
+  readonly trust: TrustClient;
+  readonly documents: DocumentStore;
+  readonly agent: string | null;
+  readonly pauses: PauseBook;
+  /** Milliseconds of the host's clock, for pauses. */
+  readonly now: number;
+  /** By hand: pauses are not waited for. */
+  readonly eager: boolean;
+  /** Documents that an unfinished run still needs. */
+  readonly keep: readonly string[];
+  readonly signal?: AbortSignal | undefined;
+}
+
+export type SyncOutcome =
+  | { readonly kind: 'synced'; readonly changed: boolean; readonly origin: Origin; readonly attempts: readonly Attempt[] }
+  | { readonly kind: 'paused'; readonly until: number; readonly attempts: readonly Attempt[] }
+  /** `refused` when at least one relay answered with something that is not genuine or not fresh. */
+  | { readonly kind: 'unreachable' | 'refused'; readonly attempts: readonly Attempt[]; readonly error: PatchferryError };
+
+/**
+ * Asks the relays in their order until one gives a verified state. Whatever goes wrong, the last verified state stays.
+ * With nothing new this is one conditional request.
+ */
+export async function syncOnce(request: SyncRequest): Promise<SyncOutcome> {
+  const { origins, trust, pauses, now } = request;
+  if (origins.length === 0) {
+    return { kind: 'unreachable', attempts: [], error: fault('no-relay', 'no relay is known to this agent') };
+  }
+  const attempts: Attempt[] = [];
+  const errors: PatchferryError[] = [];
+  const resting = origins.filter((origin) => (pauses.get(pauseOf(origin))?.until ?? 0) > now);
+  if (!request.eager && resting.length === origins.length) {
+    return { kind: 'paused', until: Math.min(...origins.map((origin) => pauses.get(pauseOf(origin))?.until ?? now)), attempts };
+  }
+  const awake = origins.filter((origin) => !resting.includes(origin));
+  for (const origin of request.eager ? [...awake, ...resting] : awake) {
+    try {
+      const { changed } = await trust.refresh(origin, request.signal);
+      const fetched = await fetchDocuments(request, origin, changed);
+      if (pauses.get(pauseOf(origin)) !== undefined) pauses.clear(pauseOf(origin));
+      return { kind: 'synced', changed: changed || fetched, origin, attempts };
+    } catch (error) {
+      if (!(error instanceof PatchferryError) || isFault(error, 'files.unwritable')) throw error;
+      errors.push(error);
+      attempts.push({ relay: origin.name, code: error.code, message: error.message, where: error.where ?? null });
+      pauses.fail(pauseOf(origin), `${error.code}: ${error.message}`, now, POLL_LIMITS.firstRestMs, POLL_LIMITS.longestRestMs);
+    }
+  }
+  const refused = errors.some(isRefusal);
+  const rows = attempts.map(({ relay, code, message }) => `  ${relay}: ${code}: ${message}`).join('\n');
+  const error = fault(refused ? 'refused' : 'unreachable', `no relay gave a verified state:\n${rows}`, {
+    cause: new AggregateError(errors),
+  });
+  return { kind: refused ? 'refused' : 'unreachable', attempts, error };
+}
+
+/** What a relay sent was not genuine, as opposed to a line that is down. */
+export function isRefusal(error: { code: string }): boolean {
+  return /^(?:trust|document|repository)\./.test(error.code) || /^transfer\.(?:hash|size|too-large|portal|range)$/.test(error.code);
+}
+
+export function pauseOf(origin: Pick<Origin, 'name'>): string {
+  return `relay:${origin.name}`;
+}
+
+/** Fetches the documents that concern this host and are not here yet. @returns whether there were any */
+async function fetchDocuments(request: SyncRequest, origin: Fetcher, changed: boolean): Promise<boolean> {
+  const { documents, trust } = request;
+  const before = documents.current();
+  if (!changed && before.length > 0 && before.every(({ path, sha256 }) => trust.target(path)?.sha256 === sha256)) return false;
+  const { list } = await collectDocuments(request, origin);
+  documents.setCurrent(list, request.keep);
+  return canonicalJson(list.toSorted((a, b) => (a.path < b.path ? -1 : 1))) !== canonicalJson(before);
+}
+
+async function collectDocuments({ trust, documents, agent, signal }: SyncRequest, origin: Fetcher): Promise<{ list: DocumentList }> {
+  const list: { path: string; sha256: string }[] = [];
+  const load = async <K extends DocumentKind>(kind: K, path: string): Promise<DocumentOf<K> | undefined> => {
+    const target = trust.target(path);
+    if (target === undefined) return undefined;
+    let bytes = documents.bytes(target.sha256);
+    if (bytes === undefined) {
+      bytes = await trust.readTarget(path, origin, signal);
+      decodeDocument(kind, bytes, path); // before it is kept: a document that cannot be read must not become current
+      documents.put(target.sha256, bytes);
+    }
+    list.push({ path, sha256: target.sha256 });
+    return documents.read(kind, target.sha256, path);
+  };
+  const roster = await load('roster', ROSTER_PATH);
+  await load('acks', ACKS_PATH);
+  const member = roster?.agents.find(({ id, status }) => id === agent && status === 'approved');
+  const group = member === undefined ? undefined : await load('group', groupPath(member.group));
+  for (const { baseline, product } of group?.baselines ?? []) {
+    await load('resolved-baseline', baselinePath(baseline));
+    await load('catalog', catalogPath(product));
+  }
+  return { list };
+}
+
+/**
+ * Brings payloads into the store, from the first relay that gives each whole and genuine; what is here is not fetched again,
+ * a cut download goes on where it stopped. @throws transfer.*, repository.*
+ */
+export async function fetchPayloads(
+  wanted: readonly ContentRef[],
+  origin: Origin,
+  store: PayloadStore,
+  options: { signal?: AbortSignal; onBytes?: (done: number, total: number) => void } = {},
+): Promise<void> {
+  const missing = [...new Map(wanted.map((ref) => [ref.sha256, ref])).values()].filter(({ sha256, size }) => !store.has(sha256, size));
+  const total = missing.reduce((sum, { size }) => sum + size, 0);
+  let done = 0;
+  for (const ref of missing) {
+    options.signal?.throwIfAborted();
+    await store.fetch(origin, ref, {
+      onBytes: (bytes) => options.onBytes?.((done += bytes), total),
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+    });
+  }
+}

@@ -1,0 +1,145 @@
+// The end of a run: one transaction with its result, what the host remembers of it, and the pause before the next attempt.
+import { utcSeconds } from '#manifests/platform/clock';
+import type { Inventory, PackageChange, RunBody } from '#manifests/schema';
+import { asRunError, type Attempt, discardWays } from './acts.ts';
+import { RUN_LIMITS } from './limits.ts';
+import { oneLine, type RunData, type RunMemory, type RunRow, versionsOf } from './runs.ts';
+
+export type Ended = {
+  readonly kind: 'ended';
+  readonly run: string;
+  readonly outcome: RunBody['outcome'];
+  readonly body: RunBody;
+  /** Milliseconds; when the same set may be tried again, where there is a pause. */
+  readonly retryAt: number | null;
+};
+
+/** Failures that say something about the set itself: it is not tried again until it changes (trap 11). */
+const HARMFUL: readonly string[] = ['run.install', 'run.still-missing', 'run.audit', 'run.health', 'run.killed-often', 'run.by-hand'];
+
+/** Name of the pause of one set in the journal. */
+export function setPause(digest: string): string {
+  return `set:${digest}`;
+}
+
+/** Set while a host waits for hands after a rollback that failed. */
+export const HANDS_NEEDED = 'hands-needed';
+/** The run whose way back is kept. */
+export const LAST_COMMITTED = 'last-committed';
+
+export async function commit(attempt: Attempt): Promise<Ended> {
+  return end(attempt, 'committed', 'what was installed stays');
+}
+
+export async function fail(attempt: Attempt): Promise<Ended> {
+  const { data } = attempt;
+  if (!data.touched) {
+    const code = data.error?.code ?? '';
+    const refused = /^(?:run\.(?:precheck|no-way-back|window-closed|kept-back|no-package-system))$/.test(code) || !/^(?:run|transfer|files|repository)\./.test(code);
+    return end(attempt, refused ? 'refused' : 'failed', 'nothing was changed on the host');
+  }
+  return data.rollback === 'done'
+    ? end(attempt, 'rolled-back', 'the host is as it was before')
+    : end(attempt, 'rollback-failed', 'the host could not be put back: hands are needed');
+}
+
+async function end(attempt: Attempt, outcome: RunBody['outcome'], says: string): Promise<Ended> {
+  const { id, data, world } = attempt;
+  const { journal, hands } = world;
+  const row = journal.runs.get(id);
+  const after = await hands.inventory();
+  const now = world.trustedNow();
+  const digest = setPause(data.digest);
+  const text = data.error?.message ?? says;
+  let retryAt: number | null = null;
+  let body: RunBody | undefined;
+  world.failPoint('result.before');
+  journal.atomically(() => {
+    if (outcome === 'committed') journal.backOff.clear(digest);
+    else retryAt = journal.backOff.fail(digest, text, now, RUN_LIMITS.retryFirstMs, RUN_LIMITS.retryMostMs).until;
+    if (outcome === 'committed') journal.setMeta(LAST_COMMITTED, data.ways.length > 0 ? id : null);
+    if (outcome === 'rollback-failed') journal.setMeta(HANDS_NEEDED, id);
+    if (data.undoes !== null && outcome === 'rolled-back') journal.setMeta(LAST_COMMITTED, null);
+    journal.runs.finish(
+      id,
+      says,
+      (steps) => (body = bodyOf(data, row, steps, outcome, hands.rebootEvidence(after), after, hands.digest(after), now)),
+      memoryOf(data, outcome, after, now),
+      { boot: after.bootId, trustedTime: utcSeconds(now), wallTime: utcSeconds(world.clock.now()) },
+    );
+  });
+  world.failPoint('result.after');
+  if (outcome !== 'committed' && outcome !== 'rollback-failed') {
+    // a kill before this leaves room taken, which the next cycle's sweep gives back
+    await discardWays(attempt, world.context(id, [], world.signal)).catch((cause: unknown) =>
+      world.log.warn({ cause: asRunError(cause) }, 'a way back could not be discarded'),
+    );
+  }
+  if (body === undefined) throw new TypeError('a run ended without a result');
+  return { kind: 'ended', run: id, outcome, body, retryAt };
+}
+
+function memoryOf(data: RunData, outcome: RunBody['outcome'], after: Inventory, at: number): RunMemory {
+  const code = data.error?.code ?? 'run.unexpected';
+  const patches = data.patches;
+  if (outcome === 'committed') {
+    const left = new Set(data.items.filter(({ format }) => data.leftOut.some((name) => name === format)).map(({ patch }) => patch));
+    return { installed: { patches: patches.filter((patch) => !left.has(patch)), boot: after.bootId } };
+  }
+  if (outcome === 'rolled-back' && HARMFUL.includes(code)) return { rolledBack: { digest: data.digest, patches, at } };
+  return outcome === 'refused' ? {} : { failed: { patches, at, code } };
+}
+
+function bodyOf(
+  data: RunData,
+  row: RunRow | undefined,
+  steps: { state: string; at: string; says: string }[],
+  outcome: RunBody['outcome'],
+  evidence: readonly string[],
+  after: Inventory,
+  digestAfter: string,
+  now: number,
+): RunBody {
+  const finished = utcSeconds(now);
+  const way = data.ways[0];
+  const says = [...data.ways.map((taken) => taken.says), ...(data.waySays === null ? [] : [data.waySays])].join('; ');
+  return {
+    run: row?.id ?? '',
+    started: row?.started ?? finished,
+    finished,
+    outcome,
+    error: outcome === 'committed' ? null : data.error,
+    patches: data.patches,
+    states: steps.slice(-1_000),
+    wayBack:
+      way === undefined
+        ? null
+        : { kind: data.ways.map(({ kind }) => kind).join('+').slice(0, 40), id: oneLine(way.id, 300), says: oneLine(says) },
+    health: data.health,
+    changes: changesBetween(data, after),
+    kernelsBefore: data.before.kernels,
+    kernelsAfter: after.kernels,
+    resumed: row?.resumed ?? 0,
+    rebootNeeded: { needed: evidence.length > 0, evidence: evidence.map((line) => oneLine(line, 300)).slice(0, 100) },
+    packagesBeforeSha256: data.before.digest,
+    packagesAfterSha256: digestAfter,
+  };
+}
+
+/** What is different on the host since the run began; empty after a rollback. */
+function changesBetween({ before }: RunData, after: Inventory): PackageChange[] {
+  const now: Record<string, string> = versionsOf(after.packages);
+  const packages = differences(before.packages, now).map(([key, from, to]) => {
+    const colon = key.lastIndexOf(':');
+    return { name: key.slice(0, colon), arch: key.slice(colon + 1), from, to };
+  });
+  const components = differences(before.components, after.components).map(([name, from, to]) => ({ name, arch: 'all', from, to }));
+  return [...packages, ...components];
+}
+
+function differences(a: Readonly<Record<string, string>>, b: Readonly<Record<string, string>>) {
+  return [...new Set([...Object.keys(a), ...Object.keys(b)])]
+    .filter((key) => a[key] !== b[key])
+    .toSorted()
+    .map((key) => [key, a[key] ?? null, b[key] ?? null] as const);
+}

@@ -1,0 +1,45 @@
+// What a run works with: the hands (package systems, ways back, inventory), the policy it obeys, and the clock. All passed in,
+// so that tests put a fake host under the real machine.
+import type { Evaluation, HostMemory, WindowState } from '#manifests/decide';
+import type { Clock } from '#manifests/platform/clock';
+import type { Log } from '#manifests/platform/log';
+import type { Catalog, ContentRef, Group, HealthCheck, Inventory } from '#manifests/schema';
+import type { HostContext, PackageSystem, SystemFormat } from '../packages/index.ts';
+import type { WayBack } from '../snapshot/index.ts';
+import type { FailPoint } from './failpoints.ts';
+import type { Journal } from './journal.ts';
+
+/** What touches the host. */
+export interface Hands {
+  readonly systems: Readonly<Record<SystemFormat, PackageSystem>>;
+  /** In order of preference. */
+  readonly ways: readonly WayBack[];
+  inventory(): Promise<Inventory>;
+  digest(inventory: Inventory): string;
+  /** Asks the host to reboot and returns once it was asked. */
+  reboot(): Promise<void>;
+  /** Runs one health check of the group. */
+  checkHealth(check: HealthCheck, signal: AbortSignal): Promise<{ healthy: boolean; says: string }>;
+  /** What says that the host needs a reboot, a line each; empty when nothing does. */
+  rebootEvidence(inventory: Inventory): string[];
+}
+
+export interface RunWorld {
+  readonly journal: Journal;
+  readonly hands: Hands;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Aborts when the agent is to stop. A run stops between two states, never inside a change. */
+  readonly signal: AbortSignal;
+  readonly failPoint: FailPoint;
+  readonly allowReboot: boolean;
+  /** Milliseconds of trusted time. */
+  trustedNow(): number;
+  evaluate(inventory: Inventory, memory: HostMemory): Evaluation;
+  windowOf(group: Group | null, hostZone: string): WindowState;
+  /** Catalog documents by the hash of their bytes, from the verified copies on this host. */
+  catalogs(documents: readonly string[]): Catalog[];
+  context(run: string, catalogs: readonly Catalog[], signal: AbortSignal): HostContext;
+  fetchPayloads(wanted: readonly ContentRef[], signal: AbortSignal): Promise<void>;
+  say(line: string): void;
+}

@@ -1,0 +1,151 @@
+// One agent, put together from its settings: journal, keys, trust, documents, outbox, and the hands that touch the host.
+import * as fs from 'node:fs';
+import { join } from 'node:path';
+import { defineFaults, EXIT } from '#manifests/errors';
+import type { Clock } from '#manifests/platform/clock';
+import { readFileBounded } from '#manifests/platform/files';
+import type { Log } from '#manifests/platform/log';
+import { run } from '#manifests/platform/process';
+import type { HealthCheck, Inventory } from '#manifests/schema';
+import type { Origin } from '#manifests/transfer';
+import { openTrust, type TrustClient } from '#manifests/trust';
+import { packagesDigest, takeInventory } from '../inventory/index.ts';
+import { type AgentKeys, type Outbox, openOutbox, readEnrolment, readKeys } from '../outbox/index.ts';
+import { type DocumentStore, openDocuments } from '../poll/index.ts';
+import { armFailPoints, type FailPoint, type Hands, type Journal, openJournal } from '../run/index.ts';
+import { rebootEvidence, rebootHost } from './reboot.ts';
+import { type AgentSettings, placesOf } from './settings.ts';
+
+export const fault = defineFaults('agent', {
+  'not-enrolled': { exit: EXIT.usage, next: 'Enrol this host: `agent enroll --code CODE --relay URL --root root.json`.' },
+  'nothing-known': { exit: EXIT.usage, next: 'Run `agent once` first, or name a --catalog FILE or --repository DIR --root FILE.' },
+  'no-such-patch': { exit: EXIT.usage, next: '`agent scan` lists the patches that concern this host.' },
+  'not-systemd': { exit: EXIT.usage, next: 'Start `agent run` by whatever supervises services on this host.' },
+  'not-root': { exit: EXIT.usage, next: 'Run it as root.' },
+});
+
+const ROOT_BYTES = 4 * 1024 * 1024;
+
+export interface Agent {
+  readonly settings: AgentSettings;
+  readonly places: ReturnType<typeof placesOf>;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly journal: Journal;
+  readonly trust: TrustClient;
+  readonly documents: DocumentStore;
+  /** This host's own keys; undefined before it is enrolled. */
+  readonly keys: AgentKeys | undefined;
+  readonly outbox: Outbox | undefined;
+  readonly hands: Hands;
+  readonly failPoint: FailPoint;
+  /** The relays in their order. */
+  readonly origins: readonly Origin[];
+  /** Milliseconds. */
+  trustedNow(): number;
+  close(): Promise<void>;
+}
+
+export interface OpenOptions {
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Replaces the hands that touch the real host: for tests with a fake host. */
+  readonly hands?: Hands | undefined;
+  /** Replaces the origins that the settings name. */
+  readonly origins?: readonly Origin[] | undefined;
+}
+
+/** Inventory of the host as the settings see it. */
+export async function inventoryOf(settings: AgentSettings, clock: Clock): Promise<Inventory> {
+  const found = await takeInventory({ clock, labels: settings.labels, archiveRoot: settings.archiveRoot });
+  return settings.zone === undefined ? found : { ...found, zone: settings.zone };
+}
+
+/** The trust state of the agent; the pinned root is only needed the first time. @throws trust.no-root, trust.other-root */
+export function openAgentTrust(settings: AgentSettings, clock: Clock): TrustClient {
+  const pinnedRoot = settings.rootFile === undefined ? undefined : readFileBounded(settings.rootFile, ROOT_BYTES);
+  return openTrust({
+    folder: placesOf(settings).trust,
+    now: () => clock.now(),
+    ...(pinnedRoot === undefined ? {} : { pinnedRoot }),
+  });
+}
+
+/** Opens everything an enrolled agent works with. @throws agent.not-enrolled, run.journal, trust.*, settings.* */
+export async function openAgent(settings: AgentSettings, options: OpenOptions): Promise<Agent> {
+  const { clock, log } = options;
+  const places = placesOf(settings);
+  fs.mkdirSync(settings.stateDir, { recursive: true, mode: 0o700 });
+  const keys = await readKeys(places.keys);
+  const journal = openJournal(places.journal, { now: clock.now() });
+  const failPoint = armFailPoints(process.env['PATCHFERRY_FAILPOINT'], settings.testing.failPoints);
+  if (journal.putAside !== undefined) {
+    log.error({ file: journal.putAside }, 'the journal was damaged and put aside');
+    journal.setMeta('chain.lost', '1');
+  }
+  const enrolment = readEnrolment(settings.stateDir);
+  if (enrolment !== undefined && journal.meta('chain.start') !== enrolment.envelopeSha256) {
+    journal.setMeta('chain.start', enrolment.envelopeSha256);
+  }
+  let origins = options.origins;
+  if (origins === undefined) {
+    const { openOrigin } = await import('#manifests/transfer');
+    origins = settings.relays.map((relay) => openOrigin(relay));
+  }
+  const opened = origins;
+  const trust = openAgentTrust(settings, clock);
+  return {
+    settings,
+    places,
+    clock,
+    log,
+    journal,
+    trust,
+    documents: openDocuments(places.documents),
+    keys,
+    outbox: keys === undefined ? undefined : openOutbox({ journal, folder: places.outbox, keys, failPoint }),
+    hands: options.hands ?? (await realHands(settings, clock)),
+    failPoint,
+    origins: opened,
+    trustedNow: () => trust.freshness().trustedTime,
+    async close() {
+      journal.close();
+      await Promise.all(opened.map((origin) => origin.close()));
+    },
+  };
+}
+
+async function realHands(settings: AgentSettings, clock: Clock): Promise<Hands> {
+  const [{ packageSystems }, { waysBack }] = await Promise.all([import('../packages/index.ts'), import('../snapshot/index.ts')]);
+  return {
+    systems: packageSystems,
+    ways: waysBack,
+    inventory: () => inventoryOf(settings, clock),
+    digest: packagesDigest,
+    reboot: rebootHost,
+    checkHealth: runHealthCheck,
+    rebootEvidence: (inventory) => rebootEvidence(inventory),
+  };
+}
+
+/** Runs one check to its end; a program that cannot be started is not healthy. */
+export async function runHealthCheck(check: HealthCheck, signal: AbortSignal): Promise<{ healthy: boolean; says: string }> {
+  const [command, ...args] = check.command;
+  try {
+    const result = await run(command ?? '', args, { timeoutMs: check.timeoutSeconds * 1000, outputBytes: 65_536, signal });
+    const said = `${result.stdout}\n${result.stderr}`.trim().slice(-1_000);
+    const how = result.timedOut
+      ? `no answer within ${check.timeoutSeconds} s`
+      : result.code === 0
+        ? 'passed'
+        : `ended with ${result.code ?? result.signal}`;
+    return { healthy: result.code === 0 && !result.timedOut, says: said === '' ? how : `${how}: ${said}` };
+  } catch (cause) {
+    return { healthy: false, says: (cause as Error).message };
+  }
+}
+
+/** The private folder of one run, on the state's file system. */
+export function workFolderOf(agent: Agent, run: string): string {
+  return join(agent.places.work, run);
+}
