@@ -93,8 +93,9 @@ export class TestHost {
     }
   }
 
-  get booted(): boolean {
-    return this.#init !== undefined;
+  /** The host's PID 1 as this machine numbers it, while it is booted. */
+  get init(): number | undefined {
+    return this.#init;
   }
 
   /** Runs a command inside the booted host, in all its namespaces. */
