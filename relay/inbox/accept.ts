@@ -1,0 +1,139 @@
+// Taking envelopes in: bounded, parsed, the agent looked up, its signature checked, durably on disk, and only then answered.
+import { isFault, PatchferryError } from '#manifests/errors';
+import type { Log } from '#manifests/platform/log';
+import type { Roster, RosterAgent } from '#manifests/schema';
+import { type EnvelopeHeader, envelopeHash, inspectEnvelope, verifyEnvelope } from '#manifests/trust';
+import type { Ledger } from './ledger.ts';
+import { fault, INBOX_LIMITS } from './limits.ts';
+import type { Spool } from './spool.ts';
+
+export interface Taken {
+  /** 201 new and on disk, 200 known already, 4xx refused for good, 5xx try again. */
+  readonly status: number;
+  readonly body: object;
+}
+
+export interface Inbox {
+  result(bytes: Uint8Array): Promise<Taken>;
+  enrolment(bytes: Uint8Array): Promise<Taken>;
+}
+
+/** The roster as last verified; undefined before the first sync. */
+export type RosterSource = () => Roster | undefined;
+
+const STATUS: Readonly<Record<string, number>> = {
+  'inbox.malformed': 400,
+  'inbox.kind': 400,
+  'inbox.unknown-agent': 403,
+  'inbox.revoked-agent': 403,
+  'inbox.signature': 403,
+  'inbox.no-roster': 503,
+  'inbox.full': 507,
+  'inbox.too-many': 429,
+};
+
+/** @param onKept is told after each new item, so that it can be forwarded soon */
+export function openInbox(
+  spool: Spool,
+  ledger: Ledger,
+  roster: RosterSource,
+  log: Log,
+  onKept: () => void = () => undefined,
+): Inbox {
+  const agents = lookup(roster);
+  let enrolmentsHere = spool.items('enrolments').length;
+  let countedAt = 0;
+
+  function checkedResult(bytes: Uint8Array): EnvelopeHeader {
+    const header = parsed(bytes, 'result');
+    const agent = agents(header.agent);
+    if (agent === undefined) throw fault('unknown-agent', `agent ${header.agent} is not in the roster`);
+    if (agent.status === 'revoked') throw fault('revoked-agent', `agent ${header.agent} was revoked`);
+    return signed(bytes, agent.signKey);
+  }
+
+  function checkedEnrolment(bytes: Uint8Array): EnvelopeHeader {
+    const header = parsed(bytes, 'enrolment');
+    if (countedAt >= 100 || enrolmentsHere >= INBOX_LIMITS.enrolments) {
+      enrolmentsHere = spool.items('enrolments').length;
+      countedAt = 0;
+    }
+    countedAt += 1;
+    const verified = signed(bytes, undefined);
+    if (enrolmentsHere >= INBOX_LIMITS.enrolments) throw fault('too-many', `${enrolmentsHere} enrolments wait already`);
+    const ofOne = spool.items('enrolments').filter(({ agent }) => agent === header.agent).length;
+    if (ofOne >= INBOX_LIMITS.enrolmentsOfOne) throw fault('too-many', `${ofOne} enrolments of ${header.agent} wait already`);
+    return verified;
+  }
+
+  async function take(
+    kind: 'results' | 'enrolments',
+    bytes: Uint8Array,
+    check: (bytes: Uint8Array) => EnvelopeHeader,
+  ): Promise<Taken> {
+    try {
+      const hash = envelopeHash(bytes);
+      const duplicate = { status: 200, body: { state: 'duplicate', hash } };
+      const { agent, sequence } = check(bytes);
+      if (ledger.has(agent, hash)) return duplicate;
+      let kept: 'new' | 'duplicate';
+      try {
+        kept = await spool.keep(kind, agent, sequence, hash, bytes);
+      } catch (cause) {
+        throw fault('full', `the envelope could not be written: ${(cause as Error).message}`, { cause });
+      }
+      if (kept === 'duplicate') return duplicate;
+      if (kind === 'enrolments') enrolmentsHere += 1;
+      onKept();
+      return { status: 201, body: { state: 'kept', hash } };
+    } catch (error) {
+      if (!(error instanceof PatchferryError)) throw error;
+      const status = STATUS[error.code] ?? 400;
+      log.warn({ code: error.code, reason: error.message, kind, bytes: bytes.length }, 'refused an envelope');
+      return { status, body: { code: error.code, message: error.message, next: error.next } };
+    }
+  }
+
+  return {
+    result: (bytes) => take('results', bytes, checkedResult),
+    enrolment: (bytes) => take('enrolments', bytes, checkedEnrolment),
+  };
+}
+
+/** Agents by id, built anew when the roster is another one. */
+function lookup(roster: RosterSource): (id: string) => RosterAgent | undefined {
+  let from: Roster | undefined;
+  let byId = new Map<string, RosterAgent>();
+  return (id) => {
+    const now = roster();
+    if (now === undefined) throw fault('no-roster', 'this relay has no roster yet');
+    if (now !== from) {
+      from = now;
+      byId = new Map(now.agents.map((agent) => [agent.id, agent]));
+    }
+    return byId.get(id);
+  };
+}
+
+function parsed(bytes: Uint8Array, kind: 'result' | 'enrolment'): EnvelopeHeader {
+  let header: EnvelopeHeader;
+  try {
+    header = inspectEnvelope(bytes);
+  } catch (cause) {
+    throw fault('malformed', `not an envelope: ${(cause as Error).message}`, { cause });
+  }
+  if (header.kind !== kind) throw fault('kind', `this is a ${header.kind}, not a ${kind}`);
+  if (!/^[0-9a-f]{32}$/.test(header.agent) || !Number.isSafeInteger(header.sequence) || header.sequence < 0) {
+    throw fault('malformed', 'the header of the envelope names no agent and sequence');
+  }
+  return header;
+}
+
+function signed(bytes: Uint8Array, signKey: string | undefined): EnvelopeHeader {
+  try {
+    return verifyEnvelope(bytes, signKey);
+  } catch (cause) {
+    if (!isFault(cause)) throw cause;
+    throw fault('signature', `the envelope's signature does not hold: ${cause.message}`, { cause });
+  }
+}

@@ -1,0 +1,34 @@
+// Limits of the inbox, with units, and its error codes.
+import { defineFaults, EXIT } from '#manifests/errors';
+
+export const INBOX_LIMITS = {
+  /** Bytes of one envelope. */
+  envelopeBytes: 16 * 1024 * 1024,
+  /** Bytes of bodies in memory at a time, for each kind. */
+  memoryBytes: 64 * 1024 * 1024,
+  /** Enrolments that wait at a time, and of one agent. */
+  enrolments: 10_000,
+  enrolmentsOfOne: 4,
+  /** Entries kept of the ledger of one agent's forwarded results; older ones are recognised by the collector. */
+  ledgerEntries: 2_000,
+  /** Agents whose ledgers are kept in memory. */
+  ledgersInMemory: 1_000,
+  /** Agents whose results are forwarded at the same time; one agent's go in order. */
+  parallelAgents: 4,
+} as const;
+
+export const fault = defineFaults('inbox', {
+  malformed: { exit: EXIT.refused, next: 'Send an envelope as it was sealed.' },
+  kind: { exit: EXIT.refused, next: 'Send results to /inbox/results and enrolments to /inbox/enrolments.' },
+  'unknown-agent': { exit: EXIT.refused, next: 'Enrol this agent, have the publisher approve it, and let this relay sync.' },
+  'revoked-agent': { exit: EXIT.refused, next: 'The publisher revoked this agent; enrol it anew if it shall come back.' },
+  signature: {
+    exit: EXIT.refused,
+    next: 'Only the agent itself can sign its results; look for a clone or a fault on the way.',
+  },
+  'no-roster': { exit: EXIT.unreachable, next: 'This relay has not synced yet; try again later or use another relay.' },
+  full: { exit: EXIT.unreachable, next: 'Keep it and try again later or at another relay; free space on this one.' },
+  'too-many': { exit: EXIT.unreachable, next: 'Try again after the publisher has collected the enrolments that wait.' },
+  'no-folder': { exit: EXIT.unreachable, next: 'Make the inbox folder, or mount its medium; it is never made by itself.' },
+  refused: { exit: EXIT.refused, next: 'Read the reason beside the item under refused/; nothing was deleted.' },
+});

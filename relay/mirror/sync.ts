@@ -1,0 +1,287 @@
+// One sync: refresh the trusted metadata, fetch what is new, check everything, and only then switch to a new generation.
+import * as fs from 'node:fs';
+import { join } from 'node:path';
+import { isFault } from '#manifests/errors';
+import { type Clock, utcSeconds } from '#manifests/platform/clock';
+import { readFileBounded, removeTemporaries, writeFileAtomic } from '#manifests/platform/files';
+import { takeLock } from '#manifests/platform/lock';
+import type { Log } from '#manifests/platform/log';
+import { metadataPath, openPayloadStore, type PayloadStore, targetFilePath } from '#manifests/repository';
+import { failover, type Origin } from '#manifests/transfer';
+import { openTrust, type TrustClient } from '#manifests/trust';
+import { fault } from './faults.ts';
+import {
+  checkedBytes,
+  currentGeneration,
+  type Generation,
+  generationNumbers,
+  type MirrorLayout,
+  mirrorLayout,
+  placeFile,
+  pruneNext,
+  switchTo,
+} from './generations.ts';
+import { type Documents, type PayloadChoice, readInto, type WantedPayload, wantedPayloads } from './wanted.ts';
+
+export const SYNC_LIMITS = {
+  /** Bytes of a pinned root file. */
+  rootBytes: 512 * 1024,
+  /** Times a sync starts over because the upstream was published anew under it. */
+  restarts: 3,
+  /** Payloads fetched at the same time. */
+  parallelPayloads: 3,
+} as const;
+
+/** The journal of a sync, in order; a process killed after any of these is taken up again by the next sync. */
+export type SyncStep = 'refreshed' | 'document' | 'payload' | 'sealed' | 'numbered' | 'switched';
+
+export interface SyncOptions {
+  /** The mirror's folder. */
+  readonly mirror: string;
+  /** Where the trusted metadata is kept. */
+  readonly trust: string;
+  readonly lock: string;
+  /** In order of preference. */
+  readonly origins: readonly Origin[];
+  /** Path of the root.json that the publisher handed over; needed for the first sync. */
+  readonly pinnedRoot: string | undefined;
+  readonly payloads: PayloadChoice;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((doneBytes: number, totalBytes: number) => void) | undefined;
+  readonly onStep?: ((step: SyncStep) => void) | undefined;
+}
+
+export interface SyncReport {
+  readonly changed: boolean;
+  readonly generation: Generation;
+  readonly origin: string;
+  readonly fetchedDocuments: number;
+  readonly fetchedPayloads: number;
+  readonly fetchedBytes: number;
+  /** What went wrong with upstreams that were passed over. */
+  readonly failures: ReadonlyArray<{ origin: string; code: string; message: string }>;
+}
+
+/**
+ * Brings the mirror to the upstream's state. A second sync with nothing new costs one conditional request and changes
+ * nothing. @throws lock.held, mirror.*, trust.*, transfer.*, document.*
+ */
+export async function syncMirror(options: SyncOptions): Promise<SyncReport> {
+  if (options.origins.length === 0) throw fault('no-upstream', 'no upstream is set');
+  using _lock = takeLock(options.lock, 'sync');
+  const pinned = options.pinnedRoot === undefined ? undefined : readFileBounded(options.pinnedRoot, SYNC_LIMITS.rootBytes);
+  if (options.pinnedRoot !== undefined && pinned === undefined) {
+    throw fault('no-root', `there is no ${options.pinnedRoot}`, { where: options.pinnedRoot });
+  }
+  const trust = openTrust({
+    folder: options.trust,
+    now: () => options.clock.now(),
+    ...(pinned === undefined ? {} : { pinnedRoot: pinned }),
+  });
+  const failures: { origin: string; code: string; message: string }[] = [];
+  const upstream = failover(options.origins, { clock: options.clock, onFailure: (failure) => failures.push(failure) });
+  const report = await upstream.attempt((origin) => syncFrom(origin, trust, options));
+  return { ...report, failures };
+}
+
+async function syncFrom(origin: Origin, trust: TrustClient, options: SyncOptions): Promise<SyncReport> {
+  for (let round = 1; ; round += 1) {
+    const { changed, versions } = await trust.refresh(origin, options.signal);
+    options.onStep?.('refreshed');
+    try {
+      return await bringHere(origin, trust, options, versions);
+    } catch (error) {
+      // Files that are gone may mean that the upstream was published anew meanwhile; then its new state is asked for.
+      if (!isFault(error, 'transfer.missing', 'trust.target-missing', 'trust.missing')) throw error;
+      if (round > SYNC_LIMITS.restarts) {
+        throw fault('moving', `${origin.name} changed ${round} times during one sync`, { where: origin.name, cause: error });
+      }
+      const again = await trust.refresh(origin, options.signal);
+      if (!again.changed) throw error;
+      options.log.info({ origin: origin.name, changed }, 'upstream changed during the sync, starting over');
+    }
+  }
+}
+
+async function bringHere(
+  origin: Origin,
+  trust: TrustClient,
+  options: SyncOptions,
+  versions: Generation['versions'],
+): Promise<SyncReport> {
+  const layout = mirrorLayout(options.mirror);
+  const before = currentGeneration(layout);
+  const unchanged = { origin: origin.name, fetchedDocuments: 0, fetchedPayloads: 0, fetchedBytes: 0, failures: [] };
+  if (before !== undefined && isComplete(layout, before, trust, options.payloads)) {
+    return { changed: false, generation: before, ...unchanged };
+  }
+
+  fs.mkdirSync(layout.next, { recursive: true });
+  const store = openPayloadStore(layout.payloads);
+  forgetDamaged(layout, store);
+  const keep = new Set<string>();
+  const documents = await bringDocuments(origin, trust, options, layout, before, keep);
+  const metadata = placeMetadata(trust, layout, before, keep);
+  const wanted = wantedPayloads(documents.read, options.payloads);
+  const payloads = await bringPayloads(origin, store, wanted, options);
+  if (before !== undefined) carryOver(layout, before, keep);
+  pruneNext(layout, keep);
+
+  const record: Generation = {
+    schema: 'patchferry/generation',
+    schemaVersion: 1,
+    number: (generationNumbers(layout).at(-1) ?? 0) + 1,
+    madeAt: utcSeconds(options.clock.now()),
+    from: origin.name,
+    versions,
+    payloads: options.payloads,
+    targets: trust.targets().map(({ path, sha256, length, role }) => ({ path, sha256, length, role })),
+    metadata,
+    payloadCount: wanted.length - payloads.absent,
+    payloadBytes: payloads.bytesHere,
+    absent: payloads.absent,
+    products: documents.read.catalogs.map(({ product }) => product).toSorted(),
+  };
+  options.signal?.throwIfAborted();
+  switchTo(layout, record, (step) => options.onStep?.(step));
+  fs.rmSync(layout.damaged, { force: true });
+  options.log.info({ generation: record.number, from: origin.name, ...versions, absent: payloads.absent }, 'new generation');
+  return {
+    changed: true,
+    generation: record,
+    origin: origin.name,
+    fetchedDocuments: documents.fetched,
+    fetchedPayloads: payloads.fetched,
+    fetchedBytes: documents.fetchedBytes + payloads.fetchedBytes,
+    failures: [],
+  };
+}
+
+/** Whether the current generation is the trusted state already, with the payloads that the settings ask for. */
+function isComplete(layout: MirrorLayout, generation: Generation, trust: TrustClient, choice: PayloadChoice): boolean {
+  if (generation.payloads !== choice || fs.existsSync(layout.damaged)) return false;
+  const trusted = trust.metadataFiles().find(({ name }) => name === 'timestamp.json');
+  const here = readFileBounded(join(layout.current, metadataPath('timestamp.json')), SYNC_LIMITS.rootBytes);
+  return trusted !== undefined && here !== undefined && Buffer.from(here).equals(trusted.bytes);
+}
+
+/** Brings every signed document into the generation in the making: from there, from the generation before, or anew. */
+async function bringDocuments(
+  origin: Origin,
+  trust: TrustClient,
+  options: SyncOptions,
+  layout: MirrorLayout,
+  before: Generation | undefined,
+  keep: Set<string>,
+): Promise<{ read: Documents; fetched: number; fetchedBytes: number }> {
+  const read: Documents = { catalogs: [], baselines: [] };
+  let fetched = 0;
+  let fetchedBytes = 0;
+  const old = before === undefined ? undefined : join(layout.generations, String(before.number));
+  const bring = async (target: { path: string; length: number }, path: string): Promise<Uint8Array> => {
+    const here = checkedBytes(layout.next, path, target.length);
+    if (here !== undefined) return here;
+    fs.rmSync(join(layout.next, path), { force: true });
+    const kept = old === undefined ? undefined : checkedBytes(old, path, target.length);
+    if (kept !== undefined && old !== undefined) {
+      placeFile(layout.next, path, { linkTo: join(old, path) });
+      return kept;
+    }
+    const bytes = await trust.readTarget(target.path, origin, options.signal);
+    placeFile(layout.next, path, { bytes });
+    fetched += 1;
+    fetchedBytes += bytes.length;
+    return bytes;
+  };
+  for (const target of trust.targets()) {
+    options.signal?.throwIfAborted();
+    const path = targetFilePath(target.path, target.sha256);
+    keep.add(path);
+    readInto(read, target.path, await bring(target, path));
+    options.onStep?.('document');
+  }
+  return { read, fetched, fetchedBytes };
+}
+
+function placeMetadata(trust: TrustClient, layout: MirrorLayout, before: Generation | undefined, keep: Set<string>): string[] {
+  const names: string[] = [];
+  const holds = (file: string, bytes: Uint8Array) => fs.existsSync(file) && fs.readFileSync(file).equals(bytes);
+  for (const { name, bytes } of trust.metadataFiles()) {
+    const path = metadataPath(name);
+    if (!holds(join(layout.next, path), bytes)) {
+      const old = before === undefined ? undefined : join(layout.generations, String(before.number), path);
+      fs.rmSync(join(layout.next, path), { force: true });
+      placeFile(layout.next, path, old !== undefined && holds(old, bytes) ? { linkTo: old } : { bytes });
+    }
+    keep.add(path);
+    names.push(name);
+  }
+  return names.toSorted();
+}
+
+/** A client that began with the generation before still finds its files: they are linked into the new one too (S21). */
+function carryOver(layout: MirrorLayout, before: Generation, keep: Set<string>): void {
+  const old = join(layout.generations, String(before.number));
+  const own = [
+    ...before.metadata.filter((name) => name !== 'timestamp.json').map(metadataPath),
+    ...before.targets.map(({ path, sha256 }) => targetFilePath(path, sha256)),
+  ];
+  for (const path of own) {
+    if (keep.has(path) || !fs.existsSync(join(old, path))) continue;
+    placeFile(layout.next, path, { linkTo: join(old, path) });
+    keep.add(path);
+  }
+}
+
+async function bringPayloads(
+  origin: Origin,
+  store: PayloadStore,
+  wanted: readonly WantedPayload[],
+  options: SyncOptions,
+): Promise<{ fetched: number; fetchedBytes: number; bytesHere: number; absent: number }> {
+  removeTemporaries(join(store.folder, '.partial'));
+  const missing = wanted.filter(({ sha256, size }) => !store.has(sha256, size));
+  const total = missing.reduce((sum, { size }) => sum + size, 0);
+  const counts = { fetched: 0, fetchedBytes: 0, bytesHere: wanted.reduce((sum, { size }) => sum + size, 0), absent: 0 };
+  const onBytes = (bytes: number) => {
+    counts.fetchedBytes += bytes;
+    options.onProgress?.(counts.fetchedBytes, total);
+  };
+  const queue = missing.values();
+  const failed = new AbortController();
+  const signal = options.signal === undefined ? failed.signal : AbortSignal.any([options.signal, failed.signal]);
+  const worker = async () => {
+    for (const payload of queue) {
+      if (signal.aborted) return;
+      try {
+        await store.fetch(origin, payload, { onBytes, signal });
+        counts.fetched += 1;
+        options.onStep?.('payload');
+      } catch (error) {
+        if (!payload.required && isFault(error, 'transfer.missing')) {
+          counts.absent += 1;
+          counts.bytesHere -= payload.size;
+          continue;
+        }
+        failed.abort(error);
+        throw error;
+      }
+    }
+  };
+  const ends = await Promise.allSettled(Array.from({ length: SYNC_LIMITS.parallelPayloads }, worker));
+  options.signal?.throwIfAborted();
+  const broken = ends.find((end) => end.status === 'rejected');
+  if (broken !== undefined) throw failed.signal.reason as Error;
+  return counts;
+}
+
+/** Payloads that `verify` found damaged are dropped, so that they are fetched again. */
+function forgetDamaged(layout: MirrorLayout, store: PayloadStore): void {
+  const list = readFileBounded(layout.damaged, 64 * 1024 * 1024);
+  if (list === undefined) return;
+  for (const line of Buffer.from(list).toString('utf8').split('\n')) {
+    if (/^[0-9a-f]{64}$/.test(line)) store.remove(line);
+  }
+}

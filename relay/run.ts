@@ -1,0 +1,245 @@
+// A running relay: serves, syncs now and then, takes results in and brings them on. Stops gracefully.
+import { schedule } from 'node-cron';
+import { isFault } from '#manifests/errors';
+import { type Clock, systemClock } from '#manifests/platform/clock';
+import { takeLock } from '#manifests/platform/lock';
+import type { Log } from '#manifests/platform/log';
+import { decodeDocument, type Roster } from '#manifests/schema';
+import { type Origin, openOrigin } from '#manifests/transfer';
+import { type ForwardReport, forwardAll, INBOX_LIMITS, openHop, openInbox, openLedger, openSpool } from './inbox/index.ts';
+import {
+  collectGarbage,
+  currentGeneration,
+  mirrorLayout,
+  readCurrentTarget,
+  type SyncReport,
+  syncMirror,
+} from './mirror/index.ts';
+import { type ServeLimits, startServer } from './serve/index.ts';
+import { foldersOf, type RelaySettings } from './settings.ts';
+import { noteSync, readStatus } from './status.ts';
+
+export const RUN_LIMITS = {
+  /** The ticks of the clock; what is due is decided at each of them. */
+  tick: '*/15 * * * * *',
+  /** A sync comes up to this share of `syncEvery` later, so that relays do not come all at once. */
+  jitterShare: 0.2,
+  /** Milliseconds until a failed sync is tried again; doubled with each further failure, up to `syncEvery`. */
+  firstRetryMs: 60_000,
+  /** Milliseconds until forwarding is tried again after it failed; doubled, up to the longest. */
+  firstForwardRetryMs: 15_000,
+  longestForwardRetryMs: 600_000,
+  /** Milliseconds from an item's arrival to its being forwarded, so that several go together. */
+  gatherMs: 200,
+} as const;
+
+export interface RunningRelay {
+  readonly url: string;
+  /** Syncs now; undefined when another process is at it. Never throws: failures are logged and kept in the status. */
+  sync(): Promise<SyncReport | undefined>;
+  forward(): Promise<ForwardReport>;
+  stop(): Promise<void>;
+}
+
+export interface RunOptions {
+  readonly clock?: Clock;
+  readonly log: Log;
+  /** In [0, 1). */
+  readonly random?: () => number;
+  readonly limits?: Partial<ServeLimits>;
+}
+
+/** The next moment a sync is due, by how the last one ended. Pure. */
+export function nextSyncAt(last: number, failures: number, syncEveryMinutes: number, random: number): number {
+  const every = syncEveryMinutes * 60_000;
+  const wait = failures === 0 ? every : Math.min(every, RUN_LIMITS.firstRetryMs * 2 ** Math.min(failures - 1, 20));
+  return last + wait * (1 + RUN_LIMITS.jitterShare * random);
+}
+
+/** Starts the relay. @throws serve.listen, lock.held */
+export async function startRelay(settings: RelaySettings, options: RunOptions): Promise<RunningRelay> {
+  const { log } = options;
+  const clock = options.clock ?? systemClock;
+  const random = options.random ?? Math.random;
+  const folders = foldersOf(settings);
+  const lock = takeLock(folders.runLock, 'run');
+  const stopping = new AbortController();
+  const { signal } = stopping;
+
+  const spool = openSpool(folders.inbox);
+  const ledger = openLedger(folders.ledger);
+  const hops = settings.inboxForward.map(openHop);
+  const origins = settings.upstream.map((place) => openOrigin(place));
+  const roster = rosterSource(folders.mirror, log);
+  const soon = debounce(RUN_LIMITS.gatherMs, () => void forward());
+  const inbox = openInbox(spool, ledger, roster, log, soon.call);
+  const limits = { limitBytes: INBOX_LIMITS.envelopeBytes, memoryBytes: INBOX_LIMITS.memoryBytes };
+  const post = (handle: (bytes: Uint8Array) => Promise<{ status: number; body: object }>) => ({ ...limits, handle });
+
+  let syncAt = 0;
+  let syncing: Promise<SyncReport | undefined> | undefined;
+  const sync = () => {
+    syncing ??= syncOnce(settings, { clock, log, signal }, origins).finally(() => {
+      syncing = undefined;
+      syncAt = nextSyncAt(clock.monotonic(), readStatus(folders.status).failuresInARow, settings.syncEvery, random());
+    });
+    return syncing;
+  };
+
+  let forwardAt = 0;
+  let forwardFailures = 0;
+  let forwarding: Promise<ForwardReport> | undefined;
+  const forward = () => {
+    forwarding ??= forwardAll(spool, ledger, hops, { log, signal })
+      .then((report) => {
+        forwardFailures = report.waiting === 0 ? 0 : forwardFailures + 1;
+        if (report.waiting > 0) log.warn({ waiting: report.waiting, reasons: report.reasons }, 'results wait to be forwarded');
+        else if (report.delivered > 0) log.info({ delivered: report.delivered }, 'results forwarded');
+        return report;
+      })
+      .catch((error: Error) => {
+        forwardFailures += 1;
+        if (!signal.aborted) log.error({ error: error.message }, 'forwarding failed');
+        return { delivered: 0, waiting: 0, refused: 0, reasons: [error.message] };
+      })
+      .finally(() => {
+        const wait = Math.min(
+          RUN_LIMITS.longestForwardRetryMs,
+          RUN_LIMITS.firstForwardRetryMs * 2 ** Math.min(forwardFailures, 20),
+        );
+        forwardAt = clock.monotonic() + wait;
+        forwarding = undefined;
+      });
+    return forwarding;
+  };
+
+  try {
+    const server = await startServer({
+      listen: settings.listen,
+      mirror: folders.mirror,
+      posts: new Map([
+        ['/inbox/results', post((bytes) => inbox.result(bytes))],
+        ['/inbox/enrolments', post((bytes) => inbox.enrolment(bytes))],
+      ]),
+      health: () => healthOf(folders, spool.counts()),
+      log,
+      clock,
+      ...(options.limits === undefined ? {} : { limits: options.limits }),
+    });
+    const ticks = schedule(RUN_LIMITS.tick, () => {
+      if (origins.length > 0 && clock.monotonic() >= syncAt) void sync();
+      if (hops.length > 0 && clock.monotonic() >= forwardAt) void forward();
+    });
+    if (origins.length > 0) void sync();
+    void forward();
+    return {
+      url: server.url,
+      sync,
+      forward,
+      async stop() {
+        stopping.abort(new Error('the relay is stopping'));
+        await ticks.destroy();
+        soon.cancel();
+        await server.close();
+        await Promise.allSettled([syncing, forwarding]);
+        await Promise.allSettled([...origins, ...hops].map((each) => each.close()));
+        lock.release();
+      },
+    };
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+/** One sync with its end noted; afterwards what nobody needs any more is removed. */
+async function syncOnce(
+  settings: RelaySettings,
+  { clock, log, signal }: { clock: Clock; log: Log; signal: AbortSignal },
+  origins: readonly Origin[],
+): Promise<SyncReport | undefined> {
+  const folders = foldersOf(settings);
+  try {
+    const report = await syncMirror({
+      ...folders,
+      origins,
+      pinnedRoot: settings.upstreamRoot,
+      payloads: settings.payloads,
+      clock,
+      log,
+      signal,
+    });
+    noteSync(folders.status, clock.now(), report);
+    for (const failure of report.failures) log.warn(failure, 'an upstream was passed over');
+    if (report.changed) {
+      const gone = collectGarbage({ mirror: folders.mirror, lock: folders.lock, dryRun: false });
+      if (gone.payloads > 0) log.info({ payloads: gone.payloads, bytes: gone.bytes }, 'removed what nothing names any more');
+    }
+    return report;
+  } catch (error) {
+    if (signal.aborted) return undefined;
+    if (isFault(error, 'lock.held')) {
+      log.info({ reason: error.message }, 'another process is syncing');
+      return undefined;
+    }
+    noteSync(folders.status, clock.now(), { error });
+    log.error({ code: isFault(error) ? error.code : 'bug', reason: (error as Error).message }, 'sync failed');
+    return undefined;
+  }
+}
+
+/** The roster of the current generation, decoded once for each that comes. */
+function rosterSource(mirror: string, log: Log): () => Roster | undefined {
+  const layout = mirrorLayout(mirror);
+  const PATH = 'roster/roster.json.zst';
+  let known: { generation: number; sha256: string; roster: Roster } | undefined;
+  let checkedAt = Number.NEGATIVE_INFINITY;
+  return () => {
+    const now = performance.now();
+    if (now - checkedAt < 200) return known?.roster;
+    checkedAt = now;
+    try {
+      const generation = currentGeneration(layout);
+      if (generation === undefined || generation.number === known?.generation) return known?.roster;
+      const sha256 = generation.targets.find(({ path }) => path === PATH)?.sha256;
+      if (sha256 === undefined) return known?.roster;
+      if (sha256 === known?.sha256) known = { ...known, generation: generation.number };
+      else {
+        const bytes = readCurrentTarget(layout, generation, PATH);
+        if (bytes !== undefined)
+          known = { generation: generation.number, sha256, roster: decodeDocument('roster', bytes, PATH) };
+      }
+    } catch (error) {
+      log.error({ reason: (error as Error).message }, 'the roster cannot be read');
+    }
+    return known?.roster;
+  };
+}
+
+function healthOf(folders: ReturnType<typeof foldersOf>, waiting: object): { ok: boolean } & Record<string, unknown> {
+  const generation = currentGeneration(mirrorLayout(folders.mirror));
+  const { lastGoodSync, failuresInARow } = readStatus(folders.status);
+  return {
+    ok: generation !== undefined,
+    generation: generation?.number ?? null,
+    timestamp: generation?.versions.timestamp ?? null,
+    lastGoodSync,
+    failuresInARow,
+    waiting,
+  };
+}
+
+function debounce(milliseconds: number, action: () => void): { call(): void; cancel(): void } {
+  let timer: NodeJS.Timeout | undefined;
+  return {
+    call() {
+      timer ??= setTimeout(() => {
+        timer = undefined;
+        action();
+      }, milliseconds);
+    },
+    cancel() {
+      clearTimeout(timer);
+    },
+  };
+}

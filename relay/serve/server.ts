@@ -1,0 +1,224 @@
+// The relay's HTTP server: the repository tree to read, the inbox to write to, bounded in every direction (S24).
+import * as http from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+import { defineFaults, EXIT } from '#manifests/errors';
+import { type Clock, systemClock } from '#manifests/platform/clock';
+import type { Log } from '#manifests/platform/log';
+import { type Refusal, sendFile, sendJson } from './answer.ts';
+import { SERVE_LIMITS, type ServeLimits } from './limits.ts';
+import { isServed, openTree } from './tree.ts';
+
+const fault = defineFaults('serve', {
+  listen: { exit: EXIT.usage, next: 'Choose another address or port (listen), or stop who uses it.' },
+});
+
+/** Takes the whole body of a POST; gives the status and what is told. */
+export interface PostHandler {
+  /** Bytes of a body. */
+  readonly limitBytes: number;
+  /** Bytes of bodies that may be in memory at a time; further ones are told to come again. */
+  readonly memoryBytes: number;
+  handle(body: Uint8Array, address: string): Promise<{ status: number; body: object }>;
+}
+
+export interface ServeOptions {
+  /** `host:port`, `[::1]:port`; port 0 takes a free one. */
+  readonly listen: string;
+  /** The mirror's folder. */
+  readonly mirror: string;
+  /** By path, `/inbox/results`. */
+  readonly posts: ReadonlyMap<string, PostHandler>;
+  /** What GET /healthz answers; `ok: false` is status 503. */
+  health(): { ok: boolean } & Record<string, unknown>;
+  readonly log: Log;
+  readonly clock?: Clock;
+  readonly limits?: Partial<ServeLimits>;
+}
+
+export interface RunningServer {
+  /** `http://host:port`. */
+  readonly url: string;
+  /** Stops taking connections, lets requests in progress end for a while, closes the rest. */
+  close(): Promise<void>;
+}
+
+const REFUSALS = {
+  path: { code: 'serve.path', message: 'no path of a repository', next: 'Ask for /metadata/…, /targets/… or /payloads/….' },
+  missing: { code: 'serve.missing', message: 'not here', next: 'Ask another relay, or wait until this one has synced.' },
+  method: { code: 'serve.method', message: 'this method is not for this path', next: 'Use GET or HEAD, or POST to the inbox.' },
+  large: { code: 'serve.too-large', message: 'the body is larger than the limit', next: 'Send one envelope in a request.' },
+  busy: { code: 'serve.busy', message: 'too many uploads at this moment', next: 'Try again after the time in Retry-After.' },
+} as const satisfies Record<string, Refusal>;
+
+/** Starts to serve. @throws serve.listen */
+export async function startServer(options: ServeOptions): Promise<RunningServer> {
+  const { log } = options;
+  const limits: ServeLimits = { ...SERVE_LIMITS, ...options.limits };
+  const clock = options.clock ?? systemClock;
+  const tree = openTree(options.mirror, limits, () => clock.monotonic());
+  const inMemory = new Map<PostHandler, number>();
+
+  function answer(request: http.IncomingMessage, response: http.ServerResponse): void {
+    const target = request.url ?? '';
+    const path = target.length > limits.pathBytes ? '' : (target.split('?', 1)[0] ?? '');
+    if (request.method === 'GET' || request.method === 'HEAD') {
+      request.resume();
+      read(path, request, response);
+    } else if (request.method === 'POST') {
+      const handler = options.posts.get(path);
+      if (handler === undefined) refuse(response, 404, REFUSALS.path);
+      else void take(handler, request, response);
+    } else refuse(response, 405, REFUSALS.method, { allow: 'GET, HEAD, POST' });
+  }
+
+  function read(path: string, request: http.IncomingMessage, response: http.ServerResponse): void {
+    if (path === '/healthz') {
+      const health = options.health();
+      sendJson(response, health.ok ? 200 : 503, health);
+      return;
+    }
+    if (options.posts.has(path)) return refuse(response, 405, REFUSALS.method, { allow: 'POST' });
+    const relative = path.slice(1);
+    if (!isServed(relative)) return refuse(response, 404, REFUSALS.path);
+    const entry = tree.find(relative);
+    if (entry === undefined) refuse(response, 404, REFUSALS.missing);
+    else sendFile(request, response, entry, limits);
+  }
+
+  async function take(handler: PostHandler, request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
+    const stated = Number(request.headers['content-length'] ?? handler.limitBytes);
+    if (!(stated <= handler.limitBytes)) return refuseAndClose(request, response, 413, REFUSALS.large);
+    const used = inMemory.get(handler) ?? 0;
+    if (used + stated > handler.memoryBytes)
+      return refuseAndClose(request, response, 503, REFUSALS.busy, { 'retry-after': '5' });
+    inMemory.set(handler, used + stated);
+    try {
+      const body = await readBody(request, handler.limitBytes);
+      if (body === undefined) return refuseAndClose(request, response, 413, REFUSALS.large);
+      const told = await handler.handle(body, request.socket.remoteAddress ?? '');
+      sendJson(response, told.status, told.body);
+    } catch (error) {
+      if (response.destroyed || request.destroyed) return; // the client left in the middle of its body
+      log.error({ error: (error as Error).message }, 'a request failed');
+      refuse(response, 500, { code: 'bug', message: 'the relay could not do this', next: "Look at the relay's log." });
+    } finally {
+      inMemory.set(handler, (inMemory.get(handler) ?? stated) - stated);
+    }
+  }
+
+  const server = http.createServer(
+    {
+      maxHeaderSize: limits.headerBytes,
+      headersTimeout: limits.headersMs,
+      requestTimeout: limits.requestMs,
+      keepAliveTimeout: limits.keepAliveMs,
+      connectionsCheckingInterval: limits.checkEveryMs,
+      noDelay: true,
+    },
+    answer,
+  );
+  server.maxHeadersCount = limits.headerLines;
+  server.maxRequestsPerSocket = limits.requestsOfOne;
+  server.maxConnections = limits.connections;
+  server.timeout = limits.idleMs;
+  server.on('clientError', onClientError);
+  boundPerAddress(server, limits.connectionsOfOne);
+
+  const { host, port } = parseListen(options.listen);
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (cause) =>
+      reject(fault('listen', `cannot listen on ${options.listen}: ${cause.message}`, { where: options.listen, cause })),
+    );
+    server.listen(port, host, resolve);
+  });
+  server.on('error', (error) => log.error({ error: error.message }, 'server error'));
+  const address = server.address() as AddressInfo;
+  const url = `http://${address.family === 'IPv6' ? `[${address.address}]` : address.address}:${address.port}`;
+  log.info({ url }, 'serving');
+
+  return {
+    url,
+    close: () =>
+      new Promise((resolve) => {
+        const hard = setTimeout(() => server.closeAllConnections(), limits.graceMs);
+        server.close(() => {
+          clearTimeout(hard);
+          resolve();
+        });
+        server.closeIdleConnections();
+      }),
+  };
+}
+
+function refuse(response: http.ServerResponse, status: number, refusal: Refusal, headers: Record<string, string> = {}): void {
+  sendJson(response, status, refusal, headers);
+}
+
+/** Refuses without reading the rest of the body; the connection cannot be used again. */
+function refuseAndClose(
+  request: http.IncomingMessage,
+  response: http.ServerResponse,
+  status: number,
+  refusal: Refusal,
+  headers: Record<string, string> = {},
+): void {
+  refuse(response, status, refusal, { connection: 'close', ...headers });
+  response.once('finish', () => request.destroy());
+}
+
+/** The body; undefined when it is larger than the limit. */
+async function readBody(request: http.IncomingMessage, limitBytes: number): Promise<Uint8Array | undefined> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  return new Promise((resolve, reject) => {
+    request.on('data', (chunk: Buffer) => {
+      length += chunk.length;
+      if (length > limitBytes) {
+        request.pause();
+        resolve(undefined);
+      } else chunks.push(chunk);
+    });
+    request.once('end', () => resolve(Buffer.concat(chunks, length)));
+    request.once('error', reject);
+    request.once('close', () => reject(new Error('closed by the client')));
+  });
+}
+
+/** @throws serve.listen */
+function parseListen(listen: string): { host: string; port: number } {
+  const match = /^(?:\[([0-9a-fA-F:.%a-z]+)\]|([^:[\]]*)):(\d{1,5})$/.exec(listen);
+  const port = Number(match?.[3]);
+  if (match === null || port > 65_535) throw fault('listen', `${listen} is no host:port`, { where: listen });
+  return { host: match[1] ?? (match[2] === '' || match[2] === undefined ? '0.0.0.0' : match[2]), port };
+}
+
+/** Bad requests get a status and lose their connection; nothing of them is logged but a count by the status. */
+function onClientError(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (!socket.writable || error.code === 'ECONNRESET') {
+    socket.destroy();
+    return;
+  }
+  const status =
+    error.code === 'HPE_HEADER_OVERFLOW'
+      ? '431 Request Header Fields Too Large'
+      : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+        ? '408 Request Timeout'
+        : '400 Bad Request';
+  socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`, () => socket.destroy());
+}
+
+/** No single address can take all connections. */
+function boundPerAddress(server: http.Server, limit: number): void {
+  const counts = new Map<string, number>();
+  server.on('connection', (socket: Socket) => {
+    const address = socket.remoteAddress ?? '';
+    const count = (counts.get(address) ?? 0) + 1;
+    counts.set(address, count);
+    socket.once('close', () => {
+      const left = (counts.get(address) ?? 1) - 1;
+      if (left === 0) counts.delete(address);
+      else counts.set(address, left);
+    });
+    if (count > limit) socket.destroy();
+  });
+}

@@ -1,0 +1,76 @@
+// Settings of a relay: relay.yaml, PATCHFERRY_… and flags, checked; and where each thing then lies on disk.
+import { join } from 'node:path';
+import { z } from 'zod';
+import type { CommandContext, OptionSpec } from '#manifests/platform/cli';
+import { readSettings } from '#manifests/platform/settings';
+import { line, list } from '#manifests/schema';
+import { PAYLOAD_CHOICES } from './mirror/index.ts';
+
+const DEFAULT_FILE = '/etc/patchferry/relay.yaml';
+
+const place = line(2_000).min(1);
+
+export const relaySettings = z.strictObject({
+  /** `host:port` to serve on; port 0 takes a free one. */
+  listen: place.default('0.0.0.0:8480'),
+  /** Addresses or folders of repositories, in order of preference. */
+  upstream: list(place, 20).default([]),
+  /** Path of the root.json that the publisher handed over; needed until the first sync has succeeded. */
+  upstreamRoot: place.optional(),
+  /** Where results go: addresses of relays or inbox folders, in order of preference; none keeps them here. */
+  inboxForward: list(place, 20).default([]),
+  stateDir: place.default('/var/lib/patchferry/relay'),
+  cacheDir: place.default('/var/cache/patchferry/relay'),
+  /** Minutes between two syncs. */
+  syncEvery: z.int().min(1).max(10_080).default(15),
+  payloads: z.enum(PAYLOAD_CHOICES).default('approved'),
+  logLevel: z.enum(['silent', 'error', 'warn', 'info', 'debug']).default('info'),
+});
+export type RelaySettings = z.infer<typeof relaySettings>;
+
+export const SETTING_OPTIONS: readonly OptionSpec[] = [
+  { flags: '--config <file>', says: `settings file, or a folder of *.yaml fragments (default ${DEFAULT_FILE}, if there)` },
+  { flags: '--state-dir <folder>', says: 'trusted metadata, spool and status' },
+  { flags: '--cache-dir <folder>', says: 'the mirrored repository' },
+  { flags: '--upstream <place>', says: 'address or folder of a repository; may be given several times', many: true },
+  { flags: '--upstream-root <file>', says: 'the root.json that the publisher handed over' },
+  { flags: '--payloads <choice>', says: 'which payloads to mirror', choices: PAYLOAD_CHOICES },
+  { flags: '--log-level <level>', says: 'silent, error, warn, info or debug' },
+];
+
+/** Settings of this command line. @throws settings.* */
+export function settingsOf(context: Pick<CommandContext, 'options'>): RelaySettings {
+  const { config } = context.options;
+  return readSettings({
+    schema: relaySettings,
+    files: [typeof config === 'string' ? config : { path: DEFAULT_FILE, optional: true }],
+    env: process.env,
+    envPrefix: 'PATCHFERRY_',
+    flags: context.options,
+  });
+}
+
+/** Where a relay keeps what. */
+export interface RelayFolders {
+  readonly mirror: string;
+  readonly trust: string;
+  readonly inbox: string;
+  readonly ledger: string;
+  readonly lock: string;
+  /** Held by `run` for as long as it runs. */
+  readonly runLock: string;
+  /** What happened last, for `status`. */
+  readonly status: string;
+}
+
+export function foldersOf({ stateDir, cacheDir }: Pick<RelaySettings, 'stateDir' | 'cacheDir'>): RelayFolders {
+  return {
+    mirror: join(cacheDir, 'mirror'),
+    trust: join(stateDir, 'trust'),
+    inbox: join(stateDir, 'inbox'),
+    ledger: join(stateDir, 'forwarded'),
+    lock: join(stateDir, 'sync.lock'),
+    runLock: join(stateDir, 'run.lock'),
+    status: join(stateDir, 'status.json'),
+  };
+}
