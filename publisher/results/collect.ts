@@ -63,12 +63,17 @@ type Mutable<T> = { -readonly [K in keyof T]: T[K] extends ReadonlyArray<infer E
  * @throws lock.held when another collect is at work; results.inbox-missing; results.store-*
  */
 export async function collect(options: CollectOptions): Promise<CollectReport> {
-  using _lock = takeLock(`${options.storeFile}.lock`, 'collect');
-  const store = openStore(options.storeFile);
+  const lock = takeLock(`${options.storeFile}.lock`, 'collect');
   try {
-    return await collectInto(store, options);
+    const store = openStore(options.storeFile);
+    try {
+      return await collectInto(store, options);
+    } finally {
+      store.close();
+    }
   } finally {
-    store.close();
+    options.progress?.end();
+    lock.release();
   }
 }
 
@@ -83,8 +88,8 @@ async function collectInto(store: Store, options: CollectOptions): Promise<Colle
     recipient: options.recipient,
     activationSecrets: (id) => options.activationSecrets(id),
     now: clock.now(),
-    hasResult: store.hasResult,
-    hasEnrolment: store.hasEnrolment,
+    hasResult: (agent, sequence, hash) => store.hasResult(agent, sequence, hash),
+    hasEnrolment: (hash) => store.hasEnrolment(hash),
     isPending: (agent) => pending.has(agent),
   };
   const report: Mutable<CollectReport> = {
@@ -135,7 +140,6 @@ async function collectInto(store: Store, options: CollectOptions): Promise<Colle
     }
   }
   flush();
-  progress?.end();
   report.chains = store.oddChains().slice(0, RESULT_LIMITS.reportEntries);
   for (const { agent, forks } of report.chains) {
     for (const { kind, sequence } of forks) log.warn({ agent, kind, sequence }, 'two results where there can be one');

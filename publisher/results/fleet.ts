@@ -115,19 +115,19 @@ export function openFleet(storeFile: string): Fleet {
         lastAt: String(row['last_at']),
         lastBoot: String(row['last_boot']),
         evidenceAt: row['evidence_at'] as string | null,
-        counts: fromJson<HostRecord['counts']>(row['counts']),
+        counts: fromJson(row['counts']) as HostRecord['counts'],
         nonCompliant: row['non_compliant'] as number | null,
-        policy: fromJson<HostRecord['policy']>(row['policy']),
-        next: fromJson<HostRecord['next']>(row['next']),
-        facts: fromJson<HostFacts>(row['facts']),
-        kernels: fromJson<HostFacts['kernels']>(row['kernels']),
-        run: fromJson<RunSummary>(row['run']),
-        alert: fromJson<HostRecord['alert']>(row['alert']),
+        policy: fromJson(row['policy']) as HostRecord['policy'],
+        next: fromJson(row['next']) as HostRecord['next'],
+        facts: fromJson(row['facts']) as HostFacts | null,
+        kernels: fromJson(row['kernels']) as HostFacts['kernels'] | null,
+        run: fromJson(row['run']) as RunSummary | null,
+        alert: fromJson(row['alert']) as HostRecord['alert'],
         chain: {
           watermark: row['watermark_sequence'] as number | null,
           highest: Number(row['max_sequence']),
-          gaps: fromJson<HostRecord['chain']['gaps']>(row['gaps']) ?? [],
-          forks: fromJson<readonly Fork[]>(row['forks']) ?? [],
+          gaps: (fromJson(row['gaps']) ?? []) as HostRecord['chain']['gaps'],
+          forks: (fromJson(row['forks']) ?? []) as readonly Fork[],
         },
       }));
     },
@@ -183,6 +183,6 @@ export function openFleet(storeFile: string): Fleet {
   };
 }
 
-function fromJson<T>(value: unknown): T | null {
-  return typeof value === 'string' ? (JSON.parse(value) as T) : null;
+function fromJson(value: unknown): unknown {
+  return typeof value === 'string' ? JSON.parse(value) : null;
 }
