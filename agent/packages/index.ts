@@ -5,6 +5,7 @@ import type { PackageSystem, SystemFormat } from './system.ts';
 
 export { componentFolder, currentVersion, switchTo, versionFolder } from './archive/components.ts';
 export { hostCommand, reach, seenByHost } from './host.ts';
+export { waitForLocks } from './locks.ts';
 export * from './system.ts';
 
 /** Every package system by the `format` of the patches it installs. A folder and a line here is all a new one needs. */

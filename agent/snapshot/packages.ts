@@ -1,0 +1,56 @@
+// The way back without snapshots: copies of all that the packages, their scripts and triggers can change. Works on every file
+// system; costs the room of the copies (nothing where the file system shares blocks).
+import * as fs from 'node:fs';
+import { formatBytes } from '#manifests/platform/progress';
+import { type HostContext, type InstallPlan, waitForLocks } from '../packages/index.ts';
+import { describeOutcome, reloadServices } from './outcome.ts';
+import { restoreSaved, savedBytes, takeSaved } from './saved.ts';
+import { isInRoots, notCovered, pathsOfChanged, scopeRoots } from './scope.ts';
+import { complete, discardFolder, fileStore, folderOf, isComplete, listStore, pathsAtFirstTry, startFolder } from './store.ts';
+import type { WayBack } from './wayback.ts';
+
+const debs = (plans: readonly InstallPlan[]) => plans.filter(({ format }) => format === 'deb');
+
+function partOf(context: HostContext, plans: readonly InstallPlan[]) {
+  return { roots: scopeRoots(context), paths: pathsOfChanged(context, plans).filter((path) => !isInRoots(path)) };
+}
+
+const store = (context: HostContext) => fileStore(context, 'packages');
+
+export const packages: WayBack = {
+  kind: 'packages',
+  async assess(plans, context) {
+    const mine = debs(plans);
+    if (mine.length === 0) return { possible: false, says: 'no packages are in the plan', costBytes: 0, notCovered: [] };
+    const costBytes = savedBytes(context, partOf(context, mine), mine);
+    fs.mkdirSync(store(context), { recursive: true, mode: 0o700 });
+    const { bavail, bsize } = fs.statfsSync(store(context));
+    const possible = bavail * bsize > costBytes;
+    const says = possible
+      ? `copies of the files that change, up to ${formatBytes(costBytes)}`
+      : `copies need up to ${formatBytes(costBytes)}, ${formatBytes(bavail * bsize)} are free`;
+    return { possible, says, costBytes, notCovered: notCovered(context, mine) };
+  },
+  async take(run, plans, context) {
+    const folder = folderOf(store(context), run);
+    if (isComplete(folder)) return { id: run, says: 'copies were there already' };
+    discardFolder(folder);
+    startFolder(store(context), run);
+    const files = await takeSaved(context, folder, partOf(context, plans), debs(plans));
+    complete(folder, context);
+    return { id: run, says: `${files} files copied` };
+  },
+  async restore(id, plans, context) {
+    const folder = folderOf(store(context), id);
+    await waitForLocks(context);
+    const outcome = await restoreSaved(context, folder, id, pathsAtFirstTry(folder, context, plans));
+    await reloadServices(context);
+    return describeOutcome([outcome]);
+  },
+  async discard(id, context) {
+    discardFolder(folderOf(store(context), id));
+  },
+  async list(context) {
+    return listStore(store(context));
+  },
+};

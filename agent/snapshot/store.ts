@@ -1,0 +1,72 @@
+// Where ways back lie, one folder a run: made whole or not at all (`complete.json` is written last), listed, given back.
+import * as fs from 'node:fs';
+import { join } from 'node:path';
+import { utcSeconds } from '#manifests/platform/clock';
+import { readFileBounded, syncFolder, writeFileAtomic } from '#manifests/platform/files';
+import { type HostContext, type InstallPlan, reach } from '../packages/index.ts';
+import { fault } from './copy.ts';
+import { pathsOfChanged } from './scope.ts';
+
+const SMALL_FILE_BYTES = 64 * 1024 * 1024;
+
+/** Folder of the ways back that are files. */
+export function fileStore(context: HostContext, kind: string): string {
+  return join(context.wayBackFolder ?? reach(context, '/var/lib/patchferry/way-back'), kind);
+}
+
+/** The folder of one run. @throws wayback.unknown when the id cannot be one of ours */
+export function folderOf(store: string, id: string): string {
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/.test(id)) throw fault('unknown', `${JSON.stringify(id)} is no id of a run`);
+  return join(store, id);
+}
+
+/** Makes the fresh private folder of one run. */
+export function startFolder(store: string, id: string): string {
+  const folder = folderOf(store, id);
+  fs.mkdirSync(store, { recursive: true, mode: 0o700 });
+  fs.chmodSync(store, 0o700);
+  fs.mkdirSync(folder, { mode: 0o700 });
+  return folder;
+}
+
+export function complete(folder: string, context: HostContext): void {
+  writeFileAtomic(join(folder, 'complete.json'), `${JSON.stringify({ takenAt: utcSeconds(context.clock.now()) })}\n`, {
+    mode: 0o600,
+  });
+}
+
+export function isComplete(folder: string): boolean {
+  return fs.existsSync(join(folder, 'complete.json'));
+}
+
+export function listStore(store: string): { id: string; takenAt: string }[] {
+  if (!fs.existsSync(store)) return [];
+  const found = fs.readdirSync(store).flatMap((id) => {
+    const bytes = readFileBounded(join(store, id, 'complete.json'), SMALL_FILE_BYTES);
+    if (bytes === undefined) return [];
+    const { takenAt } = JSON.parse(Buffer.from(bytes).toString('utf8')) as { takenAt: string };
+    return [{ id, takenAt }];
+  });
+  return found.toSorted((a, b) => (a.takenAt < b.takenAt ? -1 : 1));
+}
+
+/** Removes a folder of copies: no longer whole first, then gone. */
+export function discardFolder(folder: string): void {
+  if (!fs.existsSync(folder)) return;
+  fs.rmSync(join(folder, 'complete.json'), { force: true });
+  syncFolder(folder);
+  fs.rmSync(folder, { recursive: true, force: true });
+}
+
+/**
+ * The paths that the changed packages list now, as the first try of a restore found them: a later try no longer sees the new
+ * versions' lists.
+ */
+export function pathsAtFirstTry(folder: string, context: HostContext, plans: readonly InstallPlan[]): string[] {
+  const file = join(folder, 'new-paths.json');
+  const known = readFileBounded(file, SMALL_FILE_BYTES);
+  if (known !== undefined) return JSON.parse(Buffer.from(known).toString('utf8')) as string[];
+  const paths = pathsOfChanged(context, plans);
+  writeFileAtomic(file, JSON.stringify(paths), { mode: 0o600 });
+  return paths;
+}
