@@ -81,6 +81,7 @@ interface Column {
 const COLUMNS: readonly Column[] = [
   { head: 'host', right: false, cell: (host) => visible(host.title) },
   { head: 'verdict', right: false, cell: (host) => VERDICT_WORDS[host.verdict] },
+  { head: 'open', right: true, cell: ({ nonCompliant }) => (nonCompliant === null ? '–' : String(nonCompliant)) },
   { head: 'missing', right: true, cell: ({ counts }) => (counts === null ? '–' : String(counts.MISSING)) },
   { head: 'failed', right: true, cell: ({ counts }) => (counts === null ? '–' : String(counts.FAILED + counts.ROLLED_BACK)) },
   { head: 'evidence', right: true, cell: (host) => ageText(host.evidenceAgeSeconds) },

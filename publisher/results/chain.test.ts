@@ -10,7 +10,7 @@ const link = (sequence: number, name: string, previous: string | null, minute: n
   sequence,
   hash: name,
   previous,
-  bodySha256: `body of ${name}`,
+  contentSha256: `body of ${name}`,
   at: at(minute),
 });
 /** a1 <- a2 <- … with one minute between two. */
@@ -83,11 +83,19 @@ describe('judgeChain', () => {
   });
 
   test('one result sealed twice is no clone; the ack waits until the next one says which of the two is held', () => {
-    const twice = [link(2, 'a2', 'a1', 1), { ...link(2, 'a2-again', 'a1', 1), bodySha256: 'body of a2' }];
+    const twice = [link(2, 'a2', 'a1', 1), { ...link(2, 'a2-again', 'a1', 1), contentSha256: 'body of a2' }];
     const first = line('a', 1, 1, null, 0);
     assert.deepEqual(judgeChain([...first, ...twice], []), { watermark: { sequence: 1, hash: 'a1' }, gaps: [], forks: [] });
     const next = judgeChain([...first, ...twice, link(3, 'a3', 'a2-again', 2)], []);
     assert.deepEqual(next, { watermark: { sequence: 3, hash: 'a3' }, gaps: [], forks: [] });
+  });
+
+  test('results that were sealed again behind a lost envelope are no clone', () => {
+    const first = line('a', 1, 3, null, 0);
+    const again = line('r', 2, 3, 'a1', 1).map((item) => ({ ...item, contentSha256: `body of a${item.sequence}` }));
+    assert.deepEqual(judgeChain([...first, ...again], []), { watermark: { sequence: 1, hash: 'a1' }, gaps: [], forks: [] });
+    const next = judgeChain([...first, ...again, link(4, 'r4', 'r3', 3)], []);
+    assert.deepEqual(next, { watermark: { sequence: 4, hash: 'r4' }, gaps: [], forks: [] });
   });
 
   test('time that runs backwards inside a chain hides nothing', () => {

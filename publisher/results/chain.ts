@@ -8,8 +8,8 @@ export interface ChainLink {
   readonly hash: string;
   /** Hash of the envelope before, as the agent named it. */
   readonly previous: string | null;
-  /** Two envelopes around one body are the same result sealed twice. */
-  readonly bodySha256: string;
+  /** Of the body without `previous`: equal in two envelopes when one result was sealed twice. */
+  readonly contentSha256: string;
   /** Trusted time of the agent, `YYYY-MM-DDTHH:MM:SSZ`. */
   readonly at: string;
 }
@@ -42,7 +42,9 @@ export interface ChainVerdict {
 interface Node {
   readonly sequence: number;
   readonly previous: string | null;
+  /** All hashes it was sealed under, and all that its seals name as the one before. */
   readonly hashes: string[];
+  readonly named: Set<string | null>;
   readonly children: Node[];
   parent: Node | undefined;
   rooted: boolean;
@@ -66,32 +68,35 @@ export function judgeChain(links: readonly ChainLink[], roots: readonly ChainRoo
 }
 
 function buildNodes(links: readonly ChainLink[], roots: readonly ChainRoot[]): Node[] {
-  const byBody = new Map<string, Node>();
+  const byContent = new Map<string, Node>();
   const byHash = new Map<string, Node>();
   const ordered = links.toSorted((a, b) => a.sequence - b.sequence || (a.hash < b.hash ? -1 : 1));
   for (const link of ordered) {
-    const key = `${link.sequence}:${link.bodySha256}`;
-    let node = byBody.get(key);
+    const key = `${link.sequence}:${link.contentSha256}`;
+    let node = byContent.get(key);
     if (node === undefined) {
       node = {
         sequence: link.sequence,
         previous: link.previous,
         hashes: [],
+        named: new Set(),
         children: [],
         parent: undefined,
         rooted: false,
         first: link.at,
         last: link.at,
       };
-      byBody.set(key, node);
+      byContent.set(key, node);
     }
     node.hashes.push(link.hash);
+    node.named.add(link.previous);
     byHash.set(link.hash, node);
   }
-  const nodes = [...byBody.values()];
+  const nodes = [...byContent.values()];
   for (const node of nodes) {
-    const parent = node.previous === null ? undefined : byHash.get(node.previous);
-    if (parent !== undefined && parent.sequence < node.sequence) {
+    const parents = [...node.named].flatMap((hash) => (hash === null ? [] : (byHash.get(hash) ?? [])));
+    const parent = parents.find((candidate) => candidate.sequence < node.sequence);
+    if (parent !== undefined) {
       node.parent = parent;
       parent.children.push(node);
     }
@@ -178,10 +183,10 @@ function findWatermark(nodes: readonly Node[], forks: readonly FoundFork[]): Cha
   for (const [index, node] of path.entries()) {
     const before = path[index - 1];
     if (clones.has(node) || (before !== undefined && !allPresent(numbers, before.sequence + 1, node.sequence))) break;
-    const hash = node.hashes.length === 1 ? hashOf(node) : path[index + 1]?.previous;
-    // Sealed twice and nothing says which of the two the agent holds: wait for the next one.
-    if (hash === undefined || hash === null) break;
-    watermark = { sequence: node.sequence, hash };
+    // Sealed twice: only the next one says which of the two the agent holds. Until then the ack passes over it.
+    const named = path[index + 1]?.named ?? new Set<string | null>();
+    const [hash] = node.hashes.length === 1 ? node.hashes : named.size === 1 ? named : [];
+    if (typeof hash === 'string') watermark = { sequence: node.sequence, hash };
   }
   return watermark;
 }

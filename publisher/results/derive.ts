@@ -86,7 +86,7 @@ export function openDerivation(database: DatabaseSync) {
       'UPDATE agents SET watermark_sequence = ?, watermark_hash = ?, max_sequence = ?, gaps = ?, forks = ?, odd = ? WHERE id = ?',
     ),
     links: database.prepare(
-      'SELECT sequence, hash, previous, body_sha256 AS bodySha256, trusted_at AS at FROM results WHERE agent_id = ?',
+      'SELECT sequence, hash, previous, content_sha256 AS contentSha256, trusted_at AS at FROM results WHERE agent_id = ?',
     ),
     roots: database.prepare('SELECT sequence, hash FROM enrolments WHERE agent = ?'),
     enrolmentBodies: database.prepare('SELECT body FROM enrolments WHERE agent = ? ORDER BY hash'),

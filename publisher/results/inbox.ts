@@ -3,8 +3,8 @@
 import * as fs from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
 import { syncFolder, writeFileAtomic } from '#manifests/platform/files';
+import { ENVELOPE_LIMITS } from '#manifests/trust';
 import { fault } from './layout.ts';
-import { RESULT_LIMITS } from './limits.ts';
 
 export interface InboxFile {
   readonly path: string;
@@ -49,7 +49,7 @@ export type InboxRead =
   | { readonly kind: 'gone' }
   | { readonly kind: 'refused'; readonly code: string; readonly says: string };
 
-/** Bytes of one envelope file, at most `RESULT_LIMITS.envelopeBytes`. Errors of the disk are thrown: the file stays. */
+/** Bytes of one envelope file, at most `ENVELOPE_LIMITS.envelopeBytes`. Errors of the disk are thrown: the file stays. */
 export function readInboxFile(path: string): InboxRead {
   let handle: number;
   try {
@@ -63,8 +63,8 @@ export function readInboxFile(path: string): InboxRead {
   try {
     const stat = fs.fstatSync(handle);
     if (!stat.isFile()) return { kind: 'refused', code: 'results.not-a-file', says: 'is no regular file' };
-    if (stat.size > RESULT_LIMITS.envelopeBytes) {
-      const says = `has ${stat.size} bytes; an envelope has at most ${RESULT_LIMITS.envelopeBytes}`;
+    if (stat.size > ENVELOPE_LIMITS.envelopeBytes) {
+      const says = `has ${stat.size} bytes; an envelope has at most ${ENVELOPE_LIMITS.envelopeBytes}`;
       return { kind: 'refused', code: 'results.too-large', says };
     }
     const bytes = new Uint8Array(stat.size);

@@ -45,7 +45,7 @@ const MIGRATIONS: readonly string[] = [
     sequence INTEGER NOT NULL,
     hash TEXT NOT NULL,
     previous TEXT,
-    body_sha256 TEXT NOT NULL,
+    content_sha256 TEXT NOT NULL,
     kind TEXT NOT NULL,
     boot TEXT NOT NULL,
     trusted_at TEXT NOT NULL,

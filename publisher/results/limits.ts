@@ -1,8 +1,6 @@
 // Bounds of the collector and its store, in one place.
 
 export const RESULT_LIMITS = {
-  /** Bytes of one envelope file; the largest size class of a sealed result lies below it. */
-  envelopeBytes: 64 * 1024 * 1024,
   /** Envelopes stored in one transaction. */
   batchEnvelopes: 1_000,
   /** Bytes of envelopes held in memory for one transaction. */

@@ -3,7 +3,15 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import { isFault } from '#manifests/errors';
 import { decodePlain, type Result, type RosterAgent } from '#manifests/schema';
-import { agentIdOf, checkBoxKey, checkSigningKey, envelopeHash, inspectEnvelope, openEnvelope } from '#manifests/trust';
+import {
+  agentIdOf,
+  checkBoxKey,
+  checkSigningKey,
+  envelopeHash,
+  inspectEnvelope,
+  openEnvelope,
+  verifyEnvelope,
+} from '#manifests/trust';
 import type { InboxFile } from './inbox.ts';
 import type { Arrival, EnrolmentArrival } from './store.ts';
 
@@ -54,6 +62,7 @@ export function openArrival(bytes: Uint8Array, kind: InboxFile['kind'], context:
       if (context.isPending(claimed.agent)) return { kind: 'waiting', agent: claimed.agent };
       return refuse('results.unknown-agent', `agent ${claimed.agent} is not in the roster and has not asked to be`);
     }
+    verifyEnvelope(bytes, entry.signKey);
     const { header, body } = openEnvelope(bytes, { recipient: context.recipient, signKey: entry.signKey });
     const result = decodePlain('result', body, 'the sealed result');
     const differs = mismatch(result, header);
@@ -75,6 +84,7 @@ function openEnrolment(
   refuse: (code: string, says: string) => Opened,
 ): Opened {
   if (context.hasEnrolment(hash)) return { kind: 'duplicate' };
+  verifyEnvelope(bytes);
   const { header, body } = openEnvelope(bytes, { recipient: context.recipient });
   const result = decodePlain('result', body, 'the sealed enrolment');
   const differs = mismatch(result, header);

@@ -39,7 +39,7 @@ function contentOf(file: string): unknown {
   const content = {
     agents: all('SELECT agent, watermark_sequence, watermark_hash, max_sequence, gaps, forks, odd FROM agents ORDER BY agent'),
     results: all(
-      'SELECT agent, sequence, hash, previous, body_sha256, kind, body, bytes FROM results JOIN agents ON agents.id = agent_id JOIN envelopes ON result_id = results.id ORDER BY agent, sequence, hash',
+      'SELECT agent, sequence, hash, previous, content_sha256, kind, body, bytes FROM results JOIN agents ON agents.id = agent_id JOIN envelopes ON result_id = results.id ORDER BY agent, sequence, hash',
     ),
     inventories: all('SELECT agent, sha256 FROM inventories JOIN agents ON agents.id = agent_id ORDER BY agent, sha256'),
     hosts:

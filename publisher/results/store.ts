@@ -56,7 +56,7 @@ export function openStore(file: string): Store {
   const derivation = openDerivation(database);
   const sql = {
     addResult: database.prepare(
-      `INSERT INTO results (agent_id, sequence, hash, previous, body_sha256, kind, boot, trusted_at, received_at, body)
+      `INSERT INTO results (agent_id, sequence, hash, previous, content_sha256, kind, boot, trusted_at, received_at, body)
        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (agent_id, sequence, hash) DO NOTHING`,
     ),
     addEnvelope: database.prepare('INSERT INTO envelopes (result_id, bytes) VALUES (?, ?)'),
@@ -101,7 +101,7 @@ export function openStore(file: string): Store {
             result.sequence,
             hash,
             result.previous,
-            sha256Of(plain),
+            contentSha256(plain, result.previous),
             result.kind,
             result.boot,
             result.trustedTime,
@@ -177,6 +177,13 @@ export function readOddChains(database: DatabaseSync): OddChain[] {
       gaps: JSON.parse(String(row['gaps'])) as OddChain['gaps'],
       forks: JSON.parse(String(row['forks'])) as OddChain['forks'],
     }));
+}
+
+/** Digest of a body but for the link to the one before it: the same result sealed anew behind another one keeps it. */
+function contentSha256(plain: Uint8Array, previous: string | null): string {
+  if (previous === null) return sha256Of(plain);
+  // Canonical JSON, and inside strings quotes are escaped: this is the field and nothing else.
+  return sha256Of(Buffer.from(plain).toString('utf8').replace(`"previous":"${previous}"`, '"previous":null'));
 }
 
 function packed(plain: Uint8Array): Uint8Array {
