@@ -39,7 +39,7 @@ export interface Place {
 export interface Placed<D> {
   readonly document: D;
   /** Place of the field at this path, or of the document. */
-  at(path?: readonly PropertyKey[]): Place;
+  readonly at: (path?: readonly PropertyKey[]) => Place;
 }
 
 export interface PolicySet {

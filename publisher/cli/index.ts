@@ -1,0 +1,30 @@
+// The publisher's commands, in the order `--help` lists them.
+import type { ProgramSpec } from '#manifests/platform/cli';
+import { agentCommands } from './agent.ts';
+import { GLOBAL_OPTIONS, type Tools } from './common.ts';
+import { keyCommands } from './keys.ts';
+import { patchCommands } from './patch.ts';
+import { policyCommands } from './policy.ts';
+import { publishCommands } from './publish.ts';
+import { reportCommands } from './report.ts';
+import { sourceCommands } from './source.ts';
+
+export type { Tools } from './common.ts';
+
+export function publisherProgram(tools: Tools): ProgramSpec {
+  return {
+    name: 'publisher',
+    summary: 'Imports vendor updates, decides policy, signs static files, and shows the truth about the fleet.',
+    version: '0.1.0',
+    globalOptions: GLOBAL_OPTIONS,
+    commands: [
+      ...keyCommands(tools),
+      ...sourceCommands(tools),
+      ...patchCommands(tools),
+      ...policyCommands(tools),
+      ...agentCommands(tools),
+      ...publishCommands(tools),
+      ...reportCommands(tools),
+    ],
+  };
+}

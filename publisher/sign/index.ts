@@ -1,0 +1,9 @@
+// Keys at rest, the publication of the repository, and the check of any repository with public keys only.
+export * from './keyring.ts';
+export { signedKeys } from './metadata.ts';
+export * from './passphrase.ts';
+export * from './publish.ts';
+export { pinnedRoot, readPublished } from './published.ts';
+export * from './rotate.ts';
+export * from './setup.ts';
+export * from './verify.ts';
