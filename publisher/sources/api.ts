@@ -31,7 +31,10 @@ export interface SourceSettings {
 export type SourcePatch = Omit<Patch, 'firstSeen'>;
 
 export interface SourceSync {
-  /** False when the vendor has nothing new and the settings are as they were. */
+  /**
+   * False when the vendor has nothing new and the settings are as they were. For the person, not for skipping work: a
+   * process killed between its sync and its merge finds nothing new next time, so what is given is merged every time.
+   */
   readonly changed: boolean;
   /** One line for a person. */
   readonly says: string;

@@ -1,5 +1,5 @@
 // Payloads of patches into the payload store, from where the vendor keeps them. The same for every kind of source.
-import type { PayloadStore } from '#manifests/repository';
+import type { PayloadSource, PayloadStore } from '#manifests/repository';
 import type { Patch } from '#manifests/schema';
 import type { FetchOptions, SourcePatch, SourceSettings } from './api.ts';
 import { SOURCE_LIMITS } from './faults.ts';
@@ -56,9 +56,7 @@ export function fetchPayloads(
     const worker = async () => {
       for (const { patch, path, sha256, size } of next) {
         signal.throwIfAborted();
-        const from = {
-          download: (_: string, ...rest: [{ sha256: string; size: number }, string, object?]) => origin.download(path, ...rest),
-        };
+        const from: PayloadSource = { download: (_, want, to, more) => origin.download(path, want, to, more) };
         const onBytes = (count: number) => {
           seen += count;
           progress?.at(seen, path.split('/').at(-1));

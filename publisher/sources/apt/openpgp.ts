@@ -81,7 +81,35 @@ function wholeBlock(bytes: Uint8Array, where: string): string {
   if (!file.startsWith(BEGIN) || !file.trimEnd().endsWith(END) || begins !== 1 || ends !== 1) {
     throw fault('unsigned', `${where} is not one cleartext-signed block from its first to its last line`, { where });
   }
+  if (!isSoundArmor(file.slice(file.indexOf('-----BEGIN PGP SIGNATURE-----')))) {
+    throw fault('signature', `${where}: its signature is damaged (armor, RFC 4880, 6)`, { where });
+  }
   return file;
+}
+
+/**
+ * Whether an armored block is base64 to the letter and its checksum, where there is one, is right. gpgv on a host looks at
+ * both and the library at neither: a file that only we could read must not get as far as the hosts.
+ */
+function isSoundArmor(block: string): boolean {
+  const match =
+    /^-----BEGIN PGP SIGNATURE-----\r?\n(?:[A-Za-z]+: .*\r?\n)*\r?\n([\s\S]*?)(?:=([A-Za-z0-9+/]{4})\r?\n)?-----END/.exec(
+      block,
+    );
+  const lines = match?.[1]?.trimEnd().split(/\r?\n/) ?? [''];
+  if (!lines.every((line) => /^[A-Za-z0-9+/]{1,76}={0,2}$/.test(line))) return false;
+  const sum = match?.[2];
+  return sum === undefined || crc24(Buffer.from(lines.join(''), 'base64')) === Buffer.from(sum, 'base64').readUIntBE(0, 3);
+}
+
+/** RFC 4880, 6.1. */
+function crc24(bytes: Uint8Array): number {
+  let crc = 0xb704ce;
+  for (const byte of bytes) {
+    crc ^= byte << 16;
+    for (let bit = 0; bit < 8; bit += 1) crc = (crc & 0x800000) === 0 ? crc << 1 : (crc << 1) ^ 0x1864cfb;
+  }
+  return crc & 0xffffff;
 }
 
 /** Fingerprint of the key that signed, when it is good today: a signature of an expired or revoked key is as none. */

@@ -4,7 +4,7 @@ import * as fs from 'node:fs';
 import { isFault } from '#manifests/errors';
 import { utcSeconds } from '#manifests/platform/clock';
 import { readFileBounded } from '#manifests/platform/files';
-import type { PayloadStore } from '#manifests/repository';
+import type { PayloadSource, PayloadStore } from '#manifests/repository';
 import { type ContentRef, canonicalJson, sha256Of, type VendorRepository } from '#manifests/schema';
 import type { SourceKindImplementation, SourceSettings, SourceSync, SyncOptions, VendorOrigin } from '../api.ts';
 import { fault, SOURCE_LIMITS } from '../faults.ts';
@@ -108,7 +108,7 @@ async function fetchInRelease(
 async function fetchIndex(index: IndexPlan, origin: VendorOrigin, options: SyncOptions): Promise<void> {
   const { payloads, signal } = options;
   for (const [nth, path] of index.tries.entries()) {
-    const from: VendorOrigin = { ...origin, download: (_, want, to, more) => origin.download(path, want, to, more) };
+    const from: PayloadSource = { download: (_, want, to, more) => origin.download(path, want, to, more) };
     try {
       await payloads.fetch(from, index, { signal });
       return;

@@ -4,8 +4,7 @@ import { Readable } from 'node:stream';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
 import xz from 'xz-decompress';
 
-export const COMPRESSIONS = ['xz', 'gz', 'zst', 'none'] as const;
-export type Compression = (typeof COMPRESSIONS)[number];
+export type Compression = 'xz' | 'gz' | 'zst' | 'none';
 
 /** The WebAssembly module is shared and takes one stream at a time; others wait here, so that none is cut while it waits. */
 let xzFree: Promise<void> = Promise.resolve();
