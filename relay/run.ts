@@ -121,7 +121,7 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
         ['/inbox/results', post((bytes) => inbox.result(bytes))],
         ['/inbox/enrolments', post((bytes) => inbox.enrolment(bytes))],
       ]),
-      health: () => healthOf(folders, spool.counts()),
+      health: remembered(1_000, () => healthOf(folders, spool.counts())),
       log,
       clock,
       ...(options.limits === undefined ? {} : { limits: options.limits }),
@@ -229,7 +229,17 @@ function healthOf(folders: ReturnType<typeof foldersOf>, waiting: object): { ok:
   };
 }
 
-function debounce(milliseconds: number, action: () => void): { call(): void; cancel(): void } {
+/** The same answer for a while: whoever asks often costs no disk. */
+function remembered<T>(milliseconds: number, ask: () => T): () => T {
+  let known: { value: T; at: number } | undefined;
+  return () => {
+    const now = performance.now();
+    if (known === undefined || now - known.at > milliseconds) known = { value: ask(), at: now };
+    return known.value;
+  };
+}
+
+function debounce(milliseconds: number, action: () => void): { call: () => void; cancel: () => void } {
   let timer: NodeJS.Timeout | undefined;
   return {
     call() {

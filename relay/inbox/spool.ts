@@ -12,6 +12,13 @@ export interface SpoolItem {
   readonly path: string;
 }
 
+/** How many items are here, by kind. */
+export interface Waiting {
+  readonly results: number;
+  readonly enrolments: number;
+  readonly refused: number;
+}
+
 export interface Spool {
   readonly folder: string;
   /** Writes an envelope durably; `duplicate` when exactly these bytes are here. A fork gets a name of its own. */
@@ -23,7 +30,7 @@ export interface Spool {
   remove(item: SpoolItem): void;
   /** Puts an item that no next hop will ever take aside, with the reason. */
   setAside(item: SpoolItem, reason: string): void;
-  counts(): { results: number; enrolments: number; refused: number };
+  counts(): Waiting;
 }
 
 const AGENT = /^[0-9a-f]{32}$/;
@@ -85,19 +92,17 @@ export function openSpool(folder: string): Spool {
       fs.renameSync(join(folder, item.path), place);
     },
 
-    counts() {
-      const results = fs.readdirSync(join(folder, 'results')).filter((agent) => AGENT.test(agent));
-      return {
-        results: results.reduce((sum, agent) => sum + envelopesIn(join(folder, 'results', agent)).length, 0),
-        enrolments: envelopesIn(join(folder, 'enrolments')).length,
-        refused: fs.existsSync(join(folder, 'refused'))
-          ? fs
-              .readdirSync(join(folder, 'refused'), { recursive: true, encoding: 'utf8' })
-              .filter((name) => name.endsWith('.pfe')).length
-          : 0,
-      };
-    },
+    counts: () => waitingIn(folder),
   };
+}
+
+/** Counts what is in an inbox folder, without touching it. */
+export function waitingIn(folder: string): Waiting {
+  const count = (part: string) =>
+    fs.existsSync(join(folder, part))
+      ? fs.readdirSync(join(folder, part), { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.pfe')).length
+      : 0;
+  return { results: count('results'), enrolments: count('enrolments'), refused: count('refused') };
 }
 
 /**

@@ -21,7 +21,15 @@ export interface GarbageReport {
 
 /** Removes (or, with `dryRun`, names) what can go. @throws lock.held, mirror.empty, mirror.damaged */
 export function collectGarbage(options: { mirror: string; lock: string; dryRun: boolean }): GarbageReport {
-  using _lock = takeLock(options.lock, 'gc');
+  const lock = takeLock(options.lock, 'gc');
+  try {
+    return collect(options);
+  } finally {
+    lock.release();
+  }
+}
+
+function collect(options: { mirror: string; dryRun: boolean }): GarbageReport {
   const layout = mirrorLayout(options.mirror);
   const current = currentGeneration(layout);
   if (current === undefined) throw fault('empty', 'nothing has been mirrored yet', { where: layout.root });

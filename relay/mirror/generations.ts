@@ -30,6 +30,12 @@ const generationRecord = z.strictObject({
 });
 export type Generation = z.infer<typeof generationRecord>;
 
+/** A generation without its long lists, for reports. */
+export function summaryOf(generation: Generation): Omit<Generation, 'targets' | 'metadata'> & { documents: number } {
+  const { targets, metadata, ...rest } = generation;
+  return { ...rest, documents: targets.length + metadata.length };
+}
+
 /** What of a repository's root is where in the mirror's folder. */
 export interface MirrorLayout {
   readonly root: string;

@@ -1,6 +1,13 @@
 // The mirror: a verified copy of an upstream repository, kept in generations that are switched at once.
 export { collectGarbage, type GarbageReport } from './garbage.ts';
-export { currentGeneration, type Generation, type MirrorLayout, mirrorLayout, readCurrentTarget } from './generations.ts';
+export {
+  currentGeneration,
+  type Generation,
+  type MirrorLayout,
+  mirrorLayout,
+  readCurrentTarget,
+  summaryOf,
+} from './generations.ts';
 export { type SyncOptions, type SyncReport, type SyncStep, syncMirror } from './sync.ts';
 export { type VerifyReport, verifyMirror } from './verify.ts';
 export { PAYLOAD_CHOICES, type PayloadChoice } from './wanted.ts';

@@ -3,7 +3,7 @@ import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { isFault } from '#manifests/errors';
 import { type Clock, utcSeconds } from '#manifests/platform/clock';
-import { readFileBounded, removeTemporaries, writeFileAtomic } from '#manifests/platform/files';
+import { readFileBounded, removeTemporaries } from '#manifests/platform/files';
 import { takeLock } from '#manifests/platform/lock';
 import type { Log } from '#manifests/platform/log';
 import { metadataPath, openPayloadStore, type PayloadStore, targetFilePath } from '#manifests/repository';
@@ -70,7 +70,15 @@ export interface SyncReport {
  */
 export async function syncMirror(options: SyncOptions): Promise<SyncReport> {
   if (options.origins.length === 0) throw fault('no-upstream', 'no upstream is set');
-  using _lock = takeLock(options.lock, 'sync');
+  const lock = takeLock(options.lock, 'sync');
+  try {
+    return await syncLocked(options);
+  } finally {
+    lock.release();
+  }
+}
+
+async function syncLocked(options: SyncOptions): Promise<SyncReport> {
   const pinned = options.pinnedRoot === undefined ? undefined : readFileBounded(options.pinnedRoot, SYNC_LIMITS.rootBytes);
   if (options.pinnedRoot !== undefined && pinned === undefined) {
     throw fault('no-root', `there is no ${options.pinnedRoot}`, { where: options.pinnedRoot });

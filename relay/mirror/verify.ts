@@ -28,8 +28,8 @@ export async function verifyMirror(options: {
   mirror: string;
   trust: string;
   lock: string;
-  now(): number;
-  onProgress?(doneBytes: number): void;
+  now: () => number;
+  onProgress?: (doneBytes: number) => void;
   signal?: AbortSignal;
 }): Promise<VerifyReport> {
   const layout = mirrorLayout(options.mirror);
@@ -82,10 +82,14 @@ export async function verifyMirror(options: {
     damaged.push(sha256);
   }
   if (bad.length > 0) {
-    using _lock = takeLock(options.lock, 'verify');
-    writeFileAtomic(layout.damaged, `${damaged.join('\n')}\n`);
-    for (const sha256 of damaged) store.remove(sha256);
-    for (const { path } of bad) if (!path.startsWith('payloads/')) fs.rmSync(join(folder, path), { force: true });
+    const lock = takeLock(options.lock, 'verify');
+    try {
+      writeFileAtomic(layout.damaged, `${damaged.join('\n')}\n`);
+      for (const sha256 of damaged) store.remove(sha256);
+      for (const { path } of bad) if (!path.startsWith('payloads/')) fs.rmSync(join(folder, path), { force: true });
+    } finally {
+      lock.release();
+    }
   }
   return { generation: generation.number, files: generation.metadata.length + generation.targets.length, payloads, bytes, bad };
 }

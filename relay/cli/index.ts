@@ -1,0 +1,13 @@
+// The commands of the relay. What each does is in its station; here is what a person types and reads.
+import type { ProgramSpec } from '#manifests/platform/cli';
+import { SETTING_OPTIONS } from '../settings.ts';
+import { gc, status, verify } from './look.ts';
+import { run, sync } from './work.ts';
+
+export const program: ProgramSpec = {
+  name: 'patchferry-relay',
+  summary: 'A distribution point: mirrors a signed repository, serves it, takes results in and brings them on.',
+  version: '0.1.0',
+  globalOptions: SETTING_OPTIONS,
+  commands: [run, sync, status, verify, gc],
+};

@@ -1,0 +1,111 @@
+// `status`, `verify` and `gc`: what is here, whether it is whole, and what can go.
+import { EXIT } from '#manifests/errors';
+import type { CommandSpec } from '#manifests/platform/cli';
+import { systemClock } from '#manifests/platform/clock';
+import { formatBytes } from '#manifests/platform/progress';
+import { openTrust } from '#manifests/trust';
+import { waitingIn } from '../inbox/index.ts';
+import { collectGarbage, currentGeneration, mirrorLayout, summaryOf, verifyMirror } from '../mirror/index.ts';
+import { foldersOf, settingsOf } from '../settings.ts';
+import { readStatus } from '../status.ts';
+
+export const status: CommandSpec = {
+  name: 'status',
+  summary: 'what is served, how old it is, what waits, what went wrong last',
+  examples: [{ line: 'patchferry-relay status --json', says: 'exit 0: all is well; exit 1: something needs a look' }],
+  run(context) {
+    const settings = settingsOf(context);
+    const folders = foldersOf(settings);
+    const generation = currentGeneration(mirrorLayout(folders.mirror));
+    const last = readStatus(folders.status);
+    const waiting = waitingIn(folders.inbox);
+    const freshness =
+      generation === undefined ? undefined : openTrust({ folder: folders.trust, now: () => systemClock.now() }).freshness();
+    const concerns = [
+      ...(generation === undefined ? ['nothing has been mirrored yet'] : []),
+      ...(last.failuresInARow > 0 ? [`the last ${last.failuresInARow} syncs failed`] : []),
+      ...(freshness?.hardExpired === true ? ['the metadata has expired: agents install nothing new'] : []),
+      ...(freshness?.softExpired === true && !freshness.hardExpired ? ['the metadata is older than it should be'] : []),
+      ...(waiting.refused > 0 ? [`${waiting.refused} items were refused by the next hop (inbox/refused)`] : []),
+    ];
+    const lines = [
+      generation === undefined
+        ? 'generation: none'
+        : `generation: ${generation.number} of ${generation.madeAt} from ${generation.from}, products ${generation.products.join(', ') || 'none'}`,
+      ...(generation === undefined
+        ? []
+        : [
+            `versions:   root ${generation.versions.root}, timestamp ${generation.versions.timestamp}, snapshot ${generation.versions.snapshot}, targets ${generation.versions.targets}`,
+            `payloads:   ${generation.payloadCount} (${formatBytes(generation.payloadBytes)}), setting ${generation.payloads}${generation.absent > 0 ? `, ${generation.absent} not at the upstream` : ''}`,
+            `expires:    ${freshness?.expires ?? 'unknown'}`,
+          ]),
+      `last sync:  ${last.lastGoodSync ?? 'never'}${last.lastSync !== last.lastGoodSync ? ` (tried ${last.lastSync})` : ''}`,
+      `waiting:    ${waiting.results} results, ${waiting.enrolments} enrolments`,
+      ...last.failures.map(({ origin, code, message }) => `failure:    ${origin}: ${message} (${code})`),
+      ...concerns.map((concern) => `look at:    ${concern}`),
+    ];
+    const summary = generation === undefined ? null : summaryOf(generation);
+    return Promise.resolve({
+      exit: concerns.length === 0 ? EXIT.done : EXIT.findings,
+      text: lines.join('\n'),
+      report: {
+        schema: 'patchferry/relay-status',
+        schemaVersion: 1,
+        generation: summary,
+        freshness: freshness ?? null,
+        lastSync: last.lastSync,
+        lastGoodSync: last.lastGoodSync,
+        failures: last.failures,
+        failuresInARow: last.failuresInARow,
+        waiting,
+        concerns,
+      },
+    });
+  },
+};
+
+export const verify: CommandSpec = {
+  name: 'verify',
+  summary: 'hash everything that is served anew; what is damaged is fetched again by the next sync',
+  examples: [{ line: 'patchferry-relay verify', says: 'exit 0: whole; exit 5: something was damaged, and is named' }],
+  async run(context) {
+    const folders = foldersOf(settingsOf(context));
+    const total = currentGeneration(mirrorLayout(folders.mirror))?.payloadBytes;
+    const line = context.progress('verified, bytes', total);
+    const report = await verifyMirror({
+      ...folders,
+      now: () => systemClock.now(),
+      onProgress: (bytes) => line.at(bytes),
+      signal: context.signal,
+    });
+    line.end();
+    const rows = report.bad.map(({ path, says }) => `${path} ${says}`);
+    const checked = `generation ${report.generation}: ${report.files} signed files and ${report.payloads} payloads, ${formatBytes(report.bytes)}`;
+    return {
+      exit: rows.length === 0 ? EXIT.done : EXIT.refused,
+      text: rows.length === 0 ? `${checked}: whole` : `${checked}\n${rows.join('\n')}\nrun sync to fetch these again`,
+      report: { schema: 'patchferry/relay-verify', schemaVersion: 1, ...report },
+    };
+  },
+};
+
+export const gc: CommandSpec = {
+  name: 'gc',
+  summary: 'remove old generations, and payloads that no document of a kept one names',
+  options: [{ flags: '--dry-run', says: 'say what would go, change nothing' }],
+  examples: [{ line: 'patchferry-relay gc --dry-run', says: 'exit 0: something can go; exit 3: there is nothing to do' }],
+  run(context) {
+    const folders = foldersOf(settingsOf(context));
+    const dryRun = context.options['dryRun'] === true;
+    const report = collectGarbage({ mirror: folders.mirror, lock: folders.lock, dryRun });
+    const nothing = report.generations.length === 0 && report.payloads === 0;
+    const verb = dryRun ? 'would remove' : 'removed';
+    return Promise.resolve({
+      exit: nothing ? EXIT.current : EXIT.done,
+      text: nothing
+        ? 'nothing to remove'
+        : `${verb} ${report.generations.length} generations and ${report.payloads} payloads (${formatBytes(report.bytes)})`,
+      report: { schema: 'patchferry/relay-gc', schemaVersion: 1, dryRun, ...report },
+    });
+  },
+};
