@@ -4,8 +4,14 @@ import { defineFaults, EXIT } from '#manifests/errors';
 export const fault = defineFaults('outbox', {
   'not-enrolled': { exit: EXIT.usage, next: 'Enrol this host: `agent enroll --code CODE --relay URL --root root.json`.' },
   code: { exit: EXIT.usage, next: 'Type the activation code as the publisher printed it: groups of four letters and digits.' },
-  'other-identity': { exit: EXIT.usage, next: 'This state folder belongs to a host that is enrolled already; use another --state-dir.' },
-  reverted: { exit: EXIT.findings, next: 'Nothing is to be done: the host has scanned anew and its results go on after the ack.' },
+  'other-identity': {
+    exit: EXIT.usage,
+    next: 'This state folder belongs to a host that is enrolled already; use another --state-dir.',
+  },
+  reverted: {
+    exit: EXIT.findings,
+    next: 'Nothing is to be done: the host has scanned anew and its results go on after the ack.',
+  },
   fork: { exit: EXIT.findings, next: 'Two machines hold one identity: enrol one of them anew in a fresh state folder.' },
 });
 

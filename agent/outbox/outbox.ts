@@ -33,7 +33,11 @@ export interface Outbox {
   /** Seals what is not sealed yet, in order, to these recipients. */
   seal(recipients: readonly string[]): void;
   /** Sends what has to be sent, in order, to the first relay that takes it. */
-  upload(origins: readonly Origin[], now: number, signal?: AbortSignal): Promise<{ sent: number; left: number; says: string | null }>;
+  upload(
+    origins: readonly Origin[],
+    now: number,
+    signal?: AbortSignal,
+  ): Promise<{ sent: number; left: number; says: string | null }>;
   /** Writes every envelope that is kept into an inbox folder, for a courier. @returns how many */
   exportTo(folder: string): number;
   status(): OutboxStatus;
@@ -141,7 +145,8 @@ export function openOutbox({ journal, folder, keys, failPoint }: OutboxOptions):
       });
       if (due.length === 0) return { sent: 0, left: 0, says: null };
       let sent = 0;
-      let says: string | null = relays.length === 0 ? 'no relay takes results: `agent export DIR` writes them for a courier' : null;
+      let says: string | null =
+        relays.length === 0 ? 'no relay takes results: `agent export DIR` writes them for a courier' : null;
       for (const relay of relays) {
         try {
           for (const row of due.slice(sent, OUTBOX_LIMITS.perUpload)) {
@@ -195,7 +200,12 @@ export function openOutbox({ journal, folder, keys, failPoint }: OutboxOptions):
 }
 
 /** Tells something that a person has to know; the same is not told again for a day. @returns whether it was told */
-export function tellAlert(journal: Journal, alert: { code: string; message: string; where: string | null }, stamp: ResultStamp, now: number): boolean {
+export function tellAlert(
+  journal: Journal,
+  alert: { code: string; message: string; where: string | null },
+  stamp: ResultStamp,
+  now: number,
+): boolean {
   const key = `alert:${alert.code}`;
   const last = journal.meta(key);
   if (last !== undefined) {
@@ -205,7 +215,11 @@ export function tellAlert(journal: Journal, alert: { code: string; message: stri
   journal.atomically(() => {
     journal.results.append(
       'alert',
-      { code: oneLine(alert.code, 100), message: cleanText(alert.message), where: alert.where === null ? null : oneLine(alert.where) },
+      {
+        code: oneLine(alert.code, 100),
+        message: cleanText(alert.message),
+        where: alert.where === null ? null : oneLine(alert.where),
+      },
       stamp,
     );
     journal.setMeta(key, JSON.stringify({ at: now, message: alert.message, time: utcSeconds(now) }));

@@ -23,7 +23,15 @@ function inventoryDigest(inventory: Inventory): string {
 export function makeScan(journal: Journal, { inventory, evaluation, evidence, stamp, now }: ScanInput): boolean {
   const lasting = inventoryDigest(inventory);
   const { findings, counts, next } = evaluation;
-  const said = sha256Of(canonicalJson({ lasting, findings, counts, action: next.action, evidence: { ...evidence, timestampVersion: 0, snapshotVersion: 0 } }));
+  const said = sha256Of(
+    canonicalJson({
+      lasting,
+      findings,
+      counts,
+      action: next.action,
+      evidence: { ...evidence, timestampVersion: 0, snapshotVersion: 0 },
+    }),
+  );
   const at = Number(journal.meta('scan.at') ?? '0');
   const due = now - at >= OUTBOX_LIMITS.scanEveryMs || now < at;
   if (journal.meta('scan.digest') === said && !due) return false;

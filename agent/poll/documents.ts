@@ -31,6 +31,7 @@ export const catalogPath = (product: string) => `catalogs/${product}.json.zst`;
 export interface PolicyView {
   /** This host's entry in the roster; null while nobody has approved it. */
   readonly member: RosterAgent | null;
+  readonly standing: 'approved' | 'revoked' | 'unknown';
   /** Box keys that results are sealed to. */
   readonly recipients: readonly string[];
   readonly group: Group | null;
@@ -44,6 +45,7 @@ export interface PolicyView {
 
 export const EMPTY_VIEW: PolicyView = {
   member: null,
+  standing: 'unknown',
   recipients: [],
   group: null,
   baselines: [],
@@ -124,7 +126,8 @@ export function openDocuments(folder: string): DocumentStore {
       const entry = roster.agents.find(({ id }) => id === agent);
       const member = entry?.status === 'approved' ? entry : null;
       const acksHash = hashOf(ACKS_PATH);
-      const ack = acksHash === undefined ? undefined : read('acks', acksHash, ACKS_PATH).acks.find((one) => one.agent === agent);
+      const ack =
+        acksHash === undefined ? undefined : read('acks', acksHash, ACKS_PATH).acks.find((one) => one.agent === agent);
       const named = <K extends DocumentKind>(kind: K, prefix: string) =>
         list.flatMap(({ path, sha256 }) => (path.startsWith(prefix) ? [{ value: read(kind, sha256, path), sha256 }] : []));
       const baselines = named('resolved-baseline', 'policy/baselines/');
@@ -132,6 +135,7 @@ export function openDocuments(folder: string): DocumentStore {
       const groupHash = member === null ? undefined : hashOf(groupPath(member.group));
       return {
         member,
+        standing: entry?.status ?? 'unknown',
         recipients: roster.recipients.map(({ boxKey }) => boxKey),
         group: member === null || groupHash === undefined ? null : read('group', groupHash, groupPath(member.group)),
         baselines: baselines.map(({ value }) => value),

@@ -3,8 +3,14 @@ import { defineFaults, EXIT } from '#manifests/errors';
 
 export const fault = defineFaults('poll', {
   'no-relay': { exit: EXIT.usage, next: 'Name a relay in agent.yaml (`relays:`), or enrol with --relay.' },
-  unreachable: { exit: EXIT.unreachable, next: 'Read the reason for each relay above; the host goes on with its last verified state.' },
-  refused: { exit: EXIT.refused, next: 'Read the reason for each relay above; nothing of it was used, the last verified state stays.' },
+  unreachable: {
+    exit: EXIT.unreachable,
+    next: 'Read the reason for each relay above; the host goes on with its last verified state.',
+  },
+  refused: {
+    exit: EXIT.refused,
+    next: 'Read the reason for each relay above; nothing of it was used, the last verified state stays.',
+  },
   'document-missing': { exit: EXIT.unreachable, next: 'The next poll fetches it again.' },
 });
 

@@ -1,8 +1,8 @@
 // One poll: which relay, what it has, is it genuine. The repository's trust is in `trust`; here is in what order relays are
 // asked, how long one that failed is left alone (on disk), and which documents of the repository concern this host.
-import { isFault, PatchferryError } from '#manifests/errors';
-import { type ContentRef, canonicalJson, decodeDocument, type DocumentKind, type DocumentOf } from '#manifests/schema';
+import { PatchferryError } from '#manifests/errors';
 import type { PayloadStore } from '#manifests/repository';
+import { type ContentRef, canonicalJson, type DocumentKind, type DocumentOf, decodeDocument } from '#manifests/schema';
 import type { Fetcher, Origin } from '#manifests/transfer';
 import type { TrustClient } from '#manifests/trust';
 import type { BackOff } from '../run/index.ts';
@@ -75,7 +75,8 @@ export async function syncOnce(request: SyncRequest): Promise<SyncOutcome> {
       if (pauses.get(pauseOf(origin)) !== undefined) pauses.clear(pauseOf(origin));
       return { kind: 'synced', changed: changed || fetched, origin, attempts };
     } catch (error) {
-      if (!(error instanceof PatchferryError) || isFault(error, 'files.unwritable')) throw error;
+      if (!(error instanceof PatchferryError)) throw error;
+      if (error.code === 'files.unwritable' || error.code === 'lock.held') throw error; // this host's own; no other relay helps
       errors.push(error);
       attempts.push({ relay: origin.name, code: error.code, message: error.message, where: error.where ?? null });
       pauses.fail(pauseOf(origin), `${error.code}: ${error.message}`, now, POLL_LIMITS.firstRestMs, POLL_LIMITS.longestRestMs);
@@ -91,7 +92,9 @@ export async function syncOnce(request: SyncRequest): Promise<SyncOutcome> {
 
 /** What a relay sent was not genuine, as opposed to a line that is down. */
 export function isRefusal(error: { code: string }): boolean {
-  return /^(?:trust|document|repository)\./.test(error.code) || /^transfer\.(?:hash|size|too-large|portal|range)$/.test(error.code);
+  return (
+    /^(?:trust|document|repository)\./.test(error.code) || /^transfer\.(?:hash|size|too-large|portal|range)$/.test(error.code)
+  );
 }
 
 export function pauseOf(origin: Pick<Origin, 'name'>): string {
@@ -108,7 +111,10 @@ async function fetchDocuments(request: SyncRequest, origin: Fetcher, changed: bo
   return canonicalJson(list.toSorted((a, b) => (a.path < b.path ? -1 : 1))) !== canonicalJson(before);
 }
 
-async function collectDocuments({ trust, documents, agent, signal }: SyncRequest, origin: Fetcher): Promise<{ list: DocumentList }> {
+async function collectDocuments(
+  { trust, documents, agent, signal }: SyncRequest,
+  origin: Fetcher,
+): Promise<{ list: DocumentList }> {
   const list: { path: string; sha256: string }[] = [];
   const load = async <K extends DocumentKind>(kind: K, path: string): Promise<DocumentOf<K> | undefined> => {
     const target = trust.target(path);
@@ -143,7 +149,9 @@ export async function fetchPayloads(
   store: PayloadStore,
   options: { signal?: AbortSignal; onBytes?: (done: number, total: number) => void } = {},
 ): Promise<void> {
-  const missing = [...new Map(wanted.map((ref) => [ref.sha256, ref])).values()].filter(({ sha256, size }) => !store.has(sha256, size));
+  const missing = [...new Map(wanted.map((ref) => [ref.sha256, ref])).values()].filter(
+    ({ sha256, size }) => !store.has(sha256, size),
+  );
   const total = missing.reduce((sum, { size }) => sum + size, 0);
   let done = 0;
   for (const ref of missing) {

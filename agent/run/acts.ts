@@ -1,5 +1,6 @@
 // What is done in each state of a run. Every act may be repeated after a kill. Which state comes next is not decided here:
 // an act says what came out of it, the table in states.ts says where that leads.
+import { blockedIn } from '#manifests/decide';
 import { PatchferryError } from '#manifests/errors';
 import type { ContentRef, Inventory } from '#manifests/schema';
 import type { HostContext, InstallPlan, SystemFormat } from '../packages/index.ts';
@@ -37,7 +38,11 @@ function bad(on: Event, code: Code, message: string): Came {
 /** Any error as a result carries it. Errors of the file system get a code of their own: space may come back. */
 export function asRunError(cause: unknown): RunError {
   if (cause instanceof PatchferryError) {
-    return { code: cause.code, message: cleanText(cause.message), where: cause.where === undefined ? null : oneLine(cause.where) };
+    return {
+      code: cause.code,
+      message: cleanText(cause.message),
+      where: cause.where === undefined ? null : oneLine(cause.where),
+    };
   }
   const error = cause instanceof Error ? cause : new Error(String(cause));
   const errno = (error as NodeJS.ErrnoException).code;
@@ -79,7 +84,16 @@ async function stage(attempt: Attempt): Promise<Came> {
     const plan = await system.plan(items, planPolicy(data), context);
     if (plan.refused !== null) {
       const { code, says } = plan.refused;
-      return { on: 'stop', says: `${code}: ${says}`, error: { code: oneLine(code, 100), message: cleanText(says), where: format } };
+      return {
+        on: 'stop',
+        says: `${code}: ${says}`,
+        error: { code: oneLine(code, 100), message: cleanText(says), where: format },
+      };
+    }
+    const [blocked] = blockedIn(plan.changes, data.blocked);
+    if (blocked !== undefined) {
+      const says = `${blocked.name} ${blocked.version} would come along, which baseline ${blocked.baseline} rejects (block)`;
+      return bad('stop', 'blocked', says);
     }
     if (plan.items.length > 0) plans.push(plan);
     else if (plans.length === 0 && plan.keptBack.length > 0) {
@@ -92,7 +106,10 @@ async function stage(attempt: Attempt): Promise<Came> {
   await world.fetchPayloads(payloads, world.signal);
   data.plans = plans;
   const bytes = payloads.reduce((sum, { size }) => sum + size, 0);
-  return { on: 'ok', says: `${plans.reduce((n, plan) => n + plan.changes.length, 0)} changes planned, ${bytes} bytes are here` };
+  return {
+    on: 'ok',
+    says: `${plans.reduce((n, plan) => n + plan.changes.length, 0)} changes planned, ${bytes} bytes are here`,
+  };
 }
 
 function planPolicy({ group }: RunData) {
@@ -126,7 +143,11 @@ async function healthOf({ data, world }: Attempt, when: 'before' | 'after', sign
 }
 
 /** Why nothing more may be begun in this window; undefined while there is time for it. */
-export function noTime({ data, world }: Pick<Attempt, 'data' | 'world'>, zone: string, plans: readonly InstallPlan[]): string | undefined {
+export function noTime(
+  { data, world }: Pick<Attempt, 'data' | 'world'>,
+  zone: string,
+  plans: readonly InstallPlan[],
+): string | undefined {
   const window = world.windowOf(data.group, zone);
   if (!window.open) return 'no maintenance window is open';
   const packages = plans.reduce((count, plan) => count + plan.changes.length, 0);
@@ -163,7 +184,15 @@ async function snapshot(attempt: Attempt): Promise<Came> {
   for (const { format } of data.plans) {
     if (data.ways.some(({ formats }) => formats.includes(format))) continue;
     const reasons = [];
-    for (const way of world.hands.ways) reasons.push((await way.assess(data.plans.filter((p) => p.format === format), context)).says);
+    for (const way of world.hands.ways)
+      reasons.push(
+        (
+          await way.assess(
+            data.plans.filter((p) => p.format === format),
+            context,
+          )
+        ).says,
+      );
     uncovered.push(`${format}: ${reasons.join('; ')}`);
   }
   if (uncovered.length > 0 && data.group?.wayBack !== 'preferred') {
@@ -173,7 +202,10 @@ async function snapshot(attempt: Attempt): Promise<Came> {
   const { zone } = await world.hands.inventory();
   const late = noTime(attempt, zone, data.plans);
   if (late !== undefined) return bad('stop', 'window-closed', late);
-  return { on: 'ok', says: data.ways.map(({ kind, says }) => `${kind}: ${says}`).join('; ') || (data.waySays ?? 'no way back') };
+  return {
+    on: 'ok',
+    says: data.ways.map(({ kind, says }) => `${kind}: ${says}`).join('; ') || (data.waySays ?? 'no way back'),
+  };
 }
 
 async function install(attempt: Attempt): Promise<Came> {
@@ -200,7 +232,10 @@ async function install(attempt: Attempt): Promise<Came> {
   const evidence = world.hands.rebootEvidence(await world.hands.inventory());
   const says = data.leftOut.length === 0 ? 'installed' : `installed; no time was left for: ${data.leftOut.join(', ')}`;
   const wanted = evidence.length > 0 && world.allowReboot && data.group?.reboot === 'if-needed';
-  return { on: wanted ? 'reboot' : 'ok', says: evidence.length === 0 ? says : `${says}; reboot needed: ${evidence.join('; ')}` };
+  return {
+    on: wanted ? 'reboot' : 'ok',
+    says: evidence.length === 0 ? says : `${says}; reboot needed: ${evidence.join('; ')}`,
+  };
 }
 
 /** Told once, then recognised by another boot id. Never outside the window. */
@@ -243,7 +278,8 @@ async function verify(attempt: Attempt): Promise<Came> {
   }
   const inventory = await world.hands.inventory();
   const missing = stillMissing(attempt, inventory);
-  if (missing.length > 0) return bad('failed', 'still-missing', `after the installation the host still lacks ${missing.join(', ')}`);
+  if (missing.length > 0)
+    return bad('failed', 'still-missing', `after the installation the host still lacks ${missing.join(', ')}`);
   data.health = await healthOf(attempt, 'after', never);
   const sick = data.health.filter(({ healthy }) => !healthy);
   if (sick.length > 0) return bad('failed', 'health', sick.map(({ name, says }) => `${name}: ${says}`).join('; '));
@@ -282,7 +318,11 @@ function differsFromBefore({ data, world }: Attempt, inventory: Inventory): stri
   const now = versionsOf(inventory.packages);
   const names = [...new Set([...Object.keys(now), ...Object.keys(data.before.packages)])];
   const wrong = names.filter((name) => now[name] !== data.before.packages[name]);
-  return oneLine(wrong.map((name) => `${name} ${now[name] ?? 'absent'} instead of ${data.before.packages[name] ?? 'absent'}`).join(', ') || 'components differ', 400);
+  return oneLine(
+    wrong.map((name) => `${name} ${now[name] ?? 'absent'} instead of ${data.before.packages[name] ?? 'absent'}`).join(', ') ||
+      'components differ',
+    400,
+  );
 }
 
 /** By hand, later: other packages may have changed since, so only those of the run are looked at. */
@@ -297,7 +337,9 @@ function notUndone(data: RunData, inventory: Inventory): string | undefined {
     .flatMap(({ changes }) => changes)
     .filter(({ name, from }) => (inventory.components[name] ?? null) !== from);
   const all = [...wrong, ...components];
-  return all.length === 0 ? undefined : oneLine(all.map(({ name, from }) => `${name} is not ${from ?? 'absent'}`).join(', '), 400);
+  return all.length === 0
+    ? undefined
+    : oneLine(all.map(({ name, from }) => `${name} is not ${from ?? 'absent'}`).join(', '), 400);
 }
 
 function equal(a: Readonly<Record<string, string>>, b: Readonly<Record<string, string>>): boolean {

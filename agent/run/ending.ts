@@ -1,7 +1,7 @@
 // The end of a run: one transaction with its result, what the host remembers of it, and the pause before the next attempt.
 import { utcSeconds } from '#manifests/platform/clock';
 import type { Inventory, PackageChange, RunBody } from '#manifests/schema';
-import { asRunError, type Attempt, discardWays } from './acts.ts';
+import { type Attempt, asRunError, discardWays } from './acts.ts';
 import { RUN_LIMITS } from './limits.ts';
 import { oneLine, type RunData, type RunMemory, type RunRow, versionsOf } from './runs.ts';
 
@@ -15,7 +15,14 @@ export type Ended = {
 };
 
 /** Failures that say something about the set itself: it is not tried again until it changes (trap 11). */
-const HARMFUL: readonly string[] = ['run.install', 'run.still-missing', 'run.audit', 'run.health', 'run.killed-often', 'run.by-hand'];
+const HARMFUL: readonly string[] = [
+  'run.install',
+  'run.still-missing',
+  'run.audit',
+  'run.health',
+  'run.killed-often',
+  'run.by-hand',
+];
 
 /** Name of the pause of one set in the journal. */
 export function setPause(digest: string): string {
@@ -35,7 +42,9 @@ export async function fail(attempt: Attempt): Promise<Ended> {
   const { data } = attempt;
   if (!data.touched) {
     const code = data.error?.code ?? '';
-    const refused = /^(?:run\.(?:precheck|no-way-back|window-closed|kept-back|no-package-system))$/.test(code) || !/^(?:run|transfer|files|repository)\./.test(code);
+    const refused =
+      /^(?:run\.(?:precheck|no-way-back|window-closed|kept-back|blocked|no-package-system))$/.test(code) ||
+      !/^(?:run|transfer|files|repository)\./.test(code);
     return end(attempt, refused ? 'refused' : 'failed', 'nothing was changed on the host');
   }
   return data.rollback === 'done'
@@ -64,7 +73,7 @@ async function end(attempt: Attempt, outcome: RunBody['outcome'], says: string):
       id,
       says,
       (steps) => (body = bodyOf(data, row, steps, outcome, hands.rebootEvidence(after), after, hands.digest(after), now)),
-      memoryOf(data, outcome, after, now),
+      memoryOf(data, outcome, after, now, hands.rebootEvidence(after).length > 0),
       { boot: after.bootId, trustedTime: utcSeconds(now), wallTime: utcSeconds(world.clock.now()) },
     );
   });
@@ -79,12 +88,14 @@ async function end(attempt: Attempt, outcome: RunBody['outcome'], says: string):
   return { kind: 'ended', run: id, outcome, body, retryAt };
 }
 
-function memoryOf(data: RunData, outcome: RunBody['outcome'], after: Inventory, at: number): RunMemory {
+function memoryOf(data: RunData, outcome: RunBody['outcome'], after: Inventory, at: number, rebootNeeded: boolean): RunMemory {
   const code = data.error?.code ?? 'run.unexpected';
   const patches = data.patches;
   if (outcome === 'committed') {
-    const left = new Set(data.items.filter(({ format }) => data.leftOut.some((name) => name === format)).map(({ patch }) => patch));
-    return { installed: { patches: patches.filter((patch) => !left.has(patch)), boot: after.bootId } };
+    const left = new Set(
+      data.items.filter(({ format }) => data.leftOut.some((name) => name === format)).map(({ patch }) => patch),
+    );
+    return { installed: { patches: patches.filter((patch) => !left.has(patch)), boot: after.bootId, rebootNeeded } };
   }
   if (outcome === 'rolled-back' && HARMFUL.includes(code)) return { rolledBack: { digest: data.digest, patches, at } };
   return outcome === 'refused' ? {} : { failed: { patches, at, code } };
@@ -114,7 +125,14 @@ function bodyOf(
     wayBack:
       way === undefined
         ? null
-        : { kind: data.ways.map(({ kind }) => kind).join('+').slice(0, 40), id: oneLine(way.id, 300), says: oneLine(says) },
+        : {
+            kind: data.ways
+              .map(({ kind }) => kind)
+              .join('+')
+              .slice(0, 40),
+            id: oneLine(way.id, 300),
+            says: oneLine(says),
+          },
     health: data.health,
     changes: changesBetween(data, after),
     kernelsBefore: data.before.kernels,
@@ -133,7 +151,12 @@ function changesBetween({ before }: RunData, after: Inventory): PackageChange[] 
     const colon = key.lastIndexOf(':');
     return { name: key.slice(0, colon), arch: key.slice(colon + 1), from, to };
   });
-  const components = differences(before.components, after.components).map(([name, from, to]) => ({ name, arch: 'all', from, to }));
+  const components = differences(before.components, after.components).map(([name, from, to]) => ({
+    name,
+    arch: 'all',
+    from,
+    to,
+  }));
   return [...packages, ...components];
 }
 

@@ -4,8 +4,8 @@ import { randomUUID } from 'node:crypto';
 import type { Evaluation } from '#manifests/decide';
 import { isFault } from '#manifests/errors';
 import { utcSeconds } from '#manifests/platform/clock';
-import { canonicalJson, type Group, type Inventory, sha256Of } from '#manifests/schema';
-import { ACTS, asRunError, type Attempt, type Came, noTime } from './acts.ts';
+import type { Group, Inventory } from '#manifests/schema';
+import { ACTS, type Attempt, asRunError, type Came, noTime } from './acts.ts';
 import { commit, type Ended, fail, HANDS_NEEDED, LAST_COMMITTED } from './ending.ts';
 import { fault, RUN_LIMITS } from './limits.ts';
 import { oneLine, type RunData, type RunStep, versionsOf } from './runs.ts';
@@ -18,12 +18,6 @@ export type RunEnd =
   | { readonly kind: 'rebooting'; readonly run: string }
   /** The agent was told to stop; the run goes on at the next start. */
   | { readonly kind: 'stopped'; readonly run: string; readonly state: State };
-
-/** How a set is remembered: its patches and the exact packages that would come (trap 11). */
-export function setDigest(evaluation: Pick<Evaluation, 'install' | 'packages'>): string {
-  const packages = evaluation.packages.map(({ name, arch, to, sha256 }) => `${name}:${arch}=${to} ${sha256}`).toSorted();
-  return sha256Of(canonicalJson({ patches: [...evaluation.install].toSorted(), packages }));
-}
 
 export interface RunRequest {
   readonly evaluation: Evaluation;
@@ -41,11 +35,12 @@ export async function beginRun(request: RunRequest, world: RunWorld): Promise<Ru
   const id = randomUUID();
   const data: RunData = {
     ...emptyData(inventory, world),
-    digest: setDigest(evaluation),
+    digest: evaluation.digest,
     patches: [...evaluation.install],
     items: [...evaluation.packages],
     group,
     catalogs: [...request.catalogs],
+    blocked: [...evaluation.blocked],
   };
   world.journal.runs.begin(id, utcSeconds(world.trustedNow()), request.trail, 'Stage', data);
   world.failPoint('Stage.entered');
@@ -60,6 +55,7 @@ function emptyData(inventory: Inventory, world: RunWorld): RunData {
     items: [],
     group: null,
     catalogs: [],
+    blocked: [],
     before: {
       packages: versionsOf(inventory.packages),
       components: inventory.components,
@@ -90,7 +86,9 @@ export async function takeUp(world: RunWorld): Promise<RunEnd | undefined> {
   const inventory = await world.hands.inventory();
   if (data.rebootFrom !== null && data.rebootFrom !== inventory.bootId) return drive(id, state, data, world, true); // as planned
   const deaths = world.journal.runs.takeUp(id);
-  const event: Event = deaths > RUN_LIMITS.deaths ? 'often' : noTime({ data, world }, inventory.zone, []) === undefined ? 'killed' : 'late';
+  const harmless = state === 'Stage' || state === 'Precheck' || state === 'Snapshot';
+  const tooOften = deaths > RUN_LIMITS.deaths || (harmless && row.resumed >= RUN_LIMITS.resumes);
+  const event: Event = tooOften ? 'often' : noTime({ data, world }, inventory.zone, []) === undefined ? 'killed' : 'late';
   const to = nextState(state, event);
   world.log.warn({ run: id, state, event, to }, 'an interrupted run is taken up');
   if (event !== 'killed' && to !== state) {

@@ -2,7 +2,7 @@
 export { asRunError } from './acts.ts';
 export { describeStates } from './diagram.ts';
 export { type Ended, HANDS_NEEDED, LAST_COMMITTED, setPause } from './ending.ts';
-export { beginRun, type RunEnd, type RunRequest, setDigest, takeUp, undoLast } from './engine.ts';
+export { beginRun, type RunEnd, type RunRequest, takeUp, undoLast } from './engine.ts';
 export { armFailPoints, FAIL_POINTS, type FailPoint, noFailPoints } from './failpoints.ts';
 export { type Journal, openJournal } from './journal.ts';
 export { RUN_LIMITS } from './limits.ts';

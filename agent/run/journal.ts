@@ -22,7 +22,7 @@ const MIGRATIONS: readonly string[] = [
    ) STRICT;
    CREATE TABLE failed (patch TEXT PRIMARY KEY, at INTEGER NOT NULL, code TEXT NOT NULL) STRICT;
    CREATE TABLE rolled_back (digest TEXT PRIMARY KEY, patches TEXT NOT NULL, at INTEGER NOT NULL) STRICT;
-   CREATE TABLE installed (patch TEXT PRIMARY KEY, boot TEXT NOT NULL) STRICT;
+   CREATE TABLE installed (patch TEXT PRIMARY KEY, boot TEXT NOT NULL, reboot INTEGER NOT NULL) STRICT;
    CREATE TABLE back_off (name TEXT PRIMARY KEY, until INTEGER NOT NULL, failures INTEGER NOT NULL, says TEXT NOT NULL) STRICT;
    CREATE TABLE results (
      sequence INTEGER PRIMARY KEY, kind TEXT NOT NULL, body TEXT NOT NULL, boot TEXT NOT NULL,
@@ -115,7 +115,9 @@ export function openJournal(path: string, options: { readOnly?: boolean; now: nu
 function openDatabase(path: string): DatabaseSync {
   const database = new DatabaseSync(path, { timeout: 10_000 });
   try {
-    database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF');
+    database.exec(
+      'PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF',
+    );
     const check = database.prepare('PRAGMA quick_check(1)').get() as { quick_check: string };
     if (check.quick_check !== 'ok') throw Object.assign(new Error(check.quick_check), { errcode: 11 });
     return database;
@@ -134,7 +136,9 @@ function isDamage(cause: unknown): boolean {
 function migrate(database: DatabaseSync, path: string): void {
   const { user_version: version } = database.prepare('PRAGMA user_version').get() as { user_version: number };
   if (version > MIGRATIONS.length) {
-    throw fault('newer-journal', `${path} is of version ${version}, this patchferry knows ${MIGRATIONS.length}`, { where: path });
+    throw fault('newer-journal', `${path} is of version ${version}, this patchferry knows ${MIGRATIONS.length}`, {
+      where: path,
+    });
   }
   for (const [index, sql] of MIGRATIONS.entries()) {
     if (index < version) continue;

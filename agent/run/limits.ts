@@ -4,6 +4,8 @@ import { defineFaults, EXIT } from '#manifests/errors';
 export const RUN_LIMITS = {
   /** How often a run may be killed in one state before it is given up. */
   deaths: 5,
+  /** How often a run that has changed nothing yet is taken up again at all. */
+  resumes: 20,
   /** Kept free at the end of a window for checks and a rollback, milliseconds. */
   reserveMs: 60_000,
   /** Added to the reserve for each package. */
@@ -26,18 +28,40 @@ export const RUN_LIMITS = {
 export const fault = defineFaults('run', {
   journal: { exit: EXIT.usage, next: 'Look at the state folder: space, permissions, and who else writes there.' },
   'newer-journal': { exit: EXIT.usage, next: 'A newer patchferry wrote this state folder: use that version again.' },
-  'no-package-system': { exit: EXIT.findings, next: 'This host lacks the program that installs such patches; see `agent doctor`.' },
+  'no-package-system': {
+    exit: EXIT.findings,
+    next: 'This host lacks the program that installs such patches; see `agent doctor`.',
+  },
   'kept-back': { exit: EXIT.findings, next: '`agent explain PATCH` tells for each patch why it is held back.' },
-  precheck: { exit: EXIT.deferred, next: 'Put right what the check names; it is tried again after the pause that `status` shows.' },
+  blocked: {
+    exit: EXIT.findings,
+    next: 'The publisher rejects a package that this set needs: approve another version, or reject the set.',
+  },
+  precheck: {
+    exit: EXIT.deferred,
+    next: 'Put right what the check names; it is tried again after the pause that `status` shows.',
+  },
   'no-way-back': { exit: EXIT.deferred, next: 'Make room for a way back, or let the group have `wayBack: preferred`.' },
   'window-closed': { exit: EXIT.deferred, next: 'It goes on in the next window; `agent status` says when that is.' },
   'killed-often': { exit: EXIT.rolledBack, next: 'Look into the journal of the host for what killed it each time.' },
   install: { exit: EXIT.rolledBack, next: 'Read what the package manager said; the set is not tried again until it changes.' },
-  'still-missing': { exit: EXIT.rolledBack, next: 'The installation said it succeeded and the host disagrees; report it with the result.' },
-  audit: { exit: EXIT.rolledBack, next: 'The package database was not healthy after the installation; `agent doctor` shows it now.' },
-  health: { exit: EXIT.rolledBack, next: 'Find out with the check why this set harms the host; it is not tried again until it changes.' },
+  'still-missing': {
+    exit: EXIT.rolledBack,
+    next: 'The installation said it succeeded and the host disagrees; report it with the result.',
+  },
+  audit: {
+    exit: EXIT.rolledBack,
+    next: 'The package database was not healthy after the installation; `agent doctor` shows it now.',
+  },
+  health: {
+    exit: EXIT.rolledBack,
+    next: 'Find out with the check why this set harms the host; it is not tried again until it changes.',
+  },
   'by-hand': { exit: EXIT.done, next: 'The set is not installed again until it changes.' },
-  'rollback-failed': { exit: EXIT.handsNeeded, next: 'The host may be half changed: look at it by hand, then `agent once --retry`.' },
+  'rollback-failed': {
+    exit: EXIT.handsNeeded,
+    next: 'The host may be half changed: look at it by hand, then `agent once --retry`.',
+  },
   'no-rollback': { exit: EXIT.usage, next: '`agent history` shows the runs and which can still be taken back.' },
   io: { exit: EXIT.deferred, next: 'Look at the disk that is named (space, faults); it is tried again after a pause.' },
   unexpected: { exit: EXIT.bug, next: 'Report it with this text; the host was left or put back as it was.' },

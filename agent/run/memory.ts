@@ -24,7 +24,9 @@ export function backOffBook(database: DatabaseSync): BackOffBook {
      ON CONFLICT (name) DO UPDATE SET until = excluded.until, failures = excluded.failures, says = excluded.says`,
   );
   const drop = database.prepare('DELETE FROM back_off WHERE name = ?');
-  const all = database.prepare('SELECT name, until, failures, says FROM back_off WHERE substr(name, 1, length(?)) = ? ORDER BY name');
+  const all = database.prepare(
+    'SELECT name, until, failures, says FROM back_off WHERE substr(name, 1, length(?)) = ? ORDER BY name',
+  );
   const read = (name: string) => get.get(name) as BackOff | undefined;
   return {
     get: read,

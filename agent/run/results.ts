@@ -53,9 +53,9 @@ export interface ResultBook {
 }
 
 interface Shared {
-  meta(key: string): string | undefined;
-  setMeta(key: string, value: string | null): void;
-  atomically<T>(act: () => T): T;
+  readonly meta: (key: string) => string | undefined;
+  readonly setMeta: (key: string, value: string | null) => void;
+  readonly atomically: <T>(act: () => T) => T;
 }
 
 export function resultBook(database: DatabaseSync, { meta, setMeta, atomically }: Shared): ResultBook {
@@ -64,10 +64,14 @@ export function resultBook(database: DatabaseSync, { meta, setMeta, atomically }
   );
   const rows = database.prepare('SELECT * FROM results ORDER BY sequence');
   const one = database.prepare('SELECT * FROM results WHERE sequence = ?');
-  const seal = database.prepare('UPDATE results SET hash = ?, file = ?, size = ?, sent_at = NULL, sent_to = NULL WHERE sequence = ?');
+  const seal = database.prepare(
+    'UPDATE results SET hash = ?, file = ?, size = ?, sent_at = NULL, sent_to = NULL WHERE sequence = ?',
+  );
   const send = database.prepare('UPDATE results SET sent_at = ?, sent_to = ?, sends = sends + 1 WHERE sequence = ?');
   const drop = database.prepare('DELETE FROM results WHERE sequence <= ?');
-  const unseal = database.prepare('UPDATE results SET sequence = ?, hash = NULL, file = NULL, size = NULL, sent_at = NULL, sent_to = NULL WHERE sequence = ?');
+  const unseal = database.prepare(
+    'UPDATE results SET sequence = ?, hash = NULL, file = NULL, size = NULL, sent_at = NULL, sent_to = NULL WHERE sequence = ?',
+  );
   const remove = database.prepare('DELETE FROM results WHERE sequence = ?');
 
   const pending = () => rows.all() as unknown as ResultRow[];
@@ -96,7 +100,7 @@ export function resultBook(database: DatabaseSync, { meta, setMeta, atomically }
     continueAfter: (sequence, hash) =>
       atomically(() => {
         const all = pending();
-        const void_ = all.flatMap(({ file }) => (file === null ? [] : [file]));
+        const voided = all.flatMap(({ file }) => (file === null ? [] : [file]));
         const kept = all.filter((row) => row.sent_at === null || row.sequence > sequence);
         for (const row of all) if (!kept.includes(row)) remove.run(row.sequence);
         // first out of the way, then to their new places: the numbers may overlap
@@ -106,12 +110,13 @@ export function resultBook(database: DatabaseSync, { meta, setMeta, atomically }
         setMeta('chain.sequence', String(sequence + kept.length));
         setMeta('chain.hash', hash);
         setMeta('ack', JSON.stringify({ sequence, hash }));
-        return void_;
+        return voided;
       }),
     unsealFrom: (sequence) =>
       atomically(() => {
         const all = pending();
-        const before = all.findLast((row) => row.sequence < sequence)?.hash ?? book.acked()?.hash ?? meta('chain.start') ?? null;
+        const before =
+          all.findLast((row) => row.sequence < sequence)?.hash ?? book.acked()?.hash ?? meta('chain.start') ?? null;
         for (const row of all) if (row.sequence >= sequence) unseal.run(row.sequence, row.sequence);
         setMeta('chain.hash', before);
       }),

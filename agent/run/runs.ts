@@ -1,6 +1,7 @@
 // Runs in the journal: the open one (there is at most one) with all it needs to go on after a kill, the finished ones, and
 // what the host remembers of them.
 import type { DatabaseSync } from 'node:sqlite';
+import type { BlockedPackage } from '#manifests/decide';
 import type { Group, InstalledPackage, Inventory, RunBody } from '#manifests/schema';
 import type { InstallItem, InstallPlan, SystemFormat } from '../packages/index.ts';
 import { fault, RUN_LIMITS } from './limits.ts';
@@ -42,6 +43,8 @@ export interface RunData {
   group: Group | null;
   /** SHA-256 of the catalog documents the plans were made from. */
   catalogs: string[];
+  /** What an installation may not bring in, not even as a dependency. */
+  blocked: BlockedPackage[];
   before: HostBefore;
   plans: InstallPlan[];
   /** Formats whose plan is installed. */
@@ -84,7 +87,7 @@ export interface RunStep {
 
 /** What the host remembers once a run has ended. Written together with its end. */
 export interface RunMemory {
-  readonly installed?: { readonly patches: readonly string[]; readonly boot: string };
+  readonly installed?: { readonly patches: readonly string[]; readonly boot: string; readonly rebootNeeded: boolean };
   readonly failed?: { readonly patches: readonly string[]; readonly at: number; readonly code: string };
   readonly rolledBack?: { readonly digest: string; readonly patches: readonly string[]; readonly at: number };
 }
@@ -105,7 +108,7 @@ export interface RunBook {
   /** The end of the run, its result and what is remembered of it: all or nothing. @returns the result's sequence */
   finish(id: string, says: string, body: (steps: RunStep[]) => RunBody, memory: RunMemory, stamp: ResultStamp): number;
   memory(): {
-    installedByUs: { patch: string; boot: string }[];
+    installedByUs: { patch: string; boot: string; rebootNeeded: boolean }[];
     failed: { patch: string; at: number; code: string }[];
     rolledBack: { patches: string[]; digest: string; at: number }[];
   };
@@ -116,7 +119,7 @@ export interface RunBook {
 }
 
 interface Shared {
-  atomically<T>(act: () => T): T;
+  readonly atomically: <T>(act: () => T) => T;
   readonly results: ResultBook;
 }
 
@@ -126,7 +129,9 @@ export function runBook(database: DatabaseSync, { atomically, results }: Shared)
   const oneRun = database.prepare(`${columns} WHERE id = ?`);
   const recent = database.prepare(`${columns} ORDER BY rowid DESC LIMIT ?`);
   const insert = database.prepare('INSERT INTO runs (id, started, state, data) VALUES (?, ?, ?, ?)');
-  const update = database.prepare('UPDATE runs SET state = ?, data = ?, deaths = CASE WHEN state = ? THEN deaths ELSE 0 END WHERE id = ?');
+  const update = database.prepare(
+    'UPDATE runs SET state = ?, data = ?, deaths = CASE WHEN state = ? THEN deaths ELSE 0 END WHERE id = ?',
+  );
   const saveData = database.prepare('UPDATE runs SET data = ? WHERE id = ?');
   const died = database.prepare('UPDATE runs SET resumed = resumed + 1, deaths = deaths + 1 WHERE id = ?');
   const end = database.prepare('UPDATE runs SET finished = ?, outcome = ?, body = ? WHERE id = ?');
@@ -138,7 +143,7 @@ export function runBook(database: DatabaseSync, { atomically, results }: Shared)
   const oldRuns = database.prepare(
     `DELETE FROM runs WHERE finished IS NOT NULL AND rowid NOT IN (SELECT rowid FROM runs ORDER BY rowid DESC LIMIT ?)`,
   );
-  const putInstalled = database.prepare('INSERT OR REPLACE INTO installed (patch, boot) VALUES (?, ?)');
+  const putInstalled = database.prepare('INSERT OR REPLACE INTO installed (patch, boot, reboot) VALUES (?, ?, ?)');
   const putFailed = database.prepare('INSERT OR REPLACE INTO failed (patch, at, code) VALUES (?, ?, ?)');
   const dropFailed = database.prepare('DELETE FROM failed WHERE patch = ?');
   const putRolledBack = database.prepare('INSERT OR REPLACE INTO rolled_back (digest, patches, at) VALUES (?, ?, ?)');
@@ -171,10 +176,11 @@ export function runBook(database: DatabaseSync, { atomically, results }: Shared)
         sayStep.run(oneLine(says), id, id);
         const written = body(steps(id));
         for (const patch of memory.installed?.patches ?? []) {
-          putInstalled.run(patch, memory.installed?.boot ?? '');
+          putInstalled.run(patch, memory.installed?.boot ?? '', memory.installed?.rebootNeeded === true ? 1 : 0);
           dropFailed.run(patch);
         }
-        for (const patch of memory.failed?.patches ?? []) putFailed.run(patch, memory.failed?.at ?? 0, memory.failed?.code ?? '');
+        for (const patch of memory.failed?.patches ?? [])
+          putFailed.run(patch, memory.failed?.at ?? 0, memory.failed?.code ?? '');
         if (memory.rolledBack !== undefined) {
           putRolledBack.run(memory.rolledBack.digest, JSON.stringify(memory.rolledBack.patches), memory.rolledBack.at);
         }
@@ -183,10 +189,13 @@ export function runBook(database: DatabaseSync, { atomically, results }: Shared)
         return results.append('run', written, stamp);
       }),
     memory: () => ({
-      installedByUs: database.prepare('SELECT patch, boot FROM installed ORDER BY patch').all() as unknown as {
-        patch: string;
-        boot: string;
-      }[],
+      installedByUs: (
+        database.prepare('SELECT patch, boot, reboot FROM installed ORDER BY patch').all() as unknown as {
+          patch: string;
+          boot: string;
+          reboot: number;
+        }[]
+      ).map(({ patch, boot, reboot }) => ({ patch, boot, rebootNeeded: reboot === 1 })),
       failed: database.prepare('SELECT patch, at, code FROM failed ORDER BY patch').all() as unknown as {
         patch: string;
         at: number;

@@ -89,12 +89,27 @@ export const TRANSITIONS: readonly Transition[] = [
     to: 'Rollback',
     because: 'a half-patched host does not wait for the next window; back is the state that its owner knows',
   },
-  { from: 'Install', on: 'often', to: 'Rollback', because: 'an installation that kills the host each time is not tried for ever' },
+  {
+    from: 'Install',
+    on: 'often',
+    to: 'Rollback',
+    because: 'an installation that kills the host each time is not tried for ever',
+  },
 
   { from: 'Reboot', on: 'ok', to: 'Verify', because: 'entered again with another boot id: the reboot has happened' },
   { from: 'Reboot', on: 'stop', to: 'Verify', because: 'no time is left for it in the window: the need is reported' },
-  { from: 'Reboot', on: 'failed', to: 'Verify', because: 'the host would not reboot; it is judged as it runs, the need is reported' },
-  { from: 'Reboot', on: 'killed', to: 'Reboot', because: 'dying is what a reboot looks like; the boot id tells whether it was one' },
+  {
+    from: 'Reboot',
+    on: 'failed',
+    to: 'Verify',
+    because: 'the host would not reboot; it is judged as it runs, the need is reported',
+  },
+  {
+    from: 'Reboot',
+    on: 'killed',
+    to: 'Reboot',
+    because: 'dying is what a reboot looks like; the boot id tells whether it was one',
+  },
   { from: 'Reboot', on: 'late', to: 'Reboot', because: 'a reboot that began inside the window may end outside' },
   { from: 'Reboot', on: 'often', to: 'Verify', because: 'a host is not rebooted again and again' },
 
@@ -113,7 +128,12 @@ export const TRANSITIONS: readonly Transition[] = [
 
   { from: 'Rollback', on: 'ok', to: 'Failed' },
   { from: 'Rollback', on: 'reboot', to: 'RollbackReboot' },
-  { from: 'Rollback', on: 'failed', to: 'Failed', because: 'loud: the result says that hands are needed, and so does every status' },
+  {
+    from: 'Rollback',
+    on: 'failed',
+    to: 'Failed',
+    because: 'loud: the result says that hands are needed, and so does every status',
+  },
   {
     from: 'Rollback',
     on: ['killed', 'late'],
@@ -125,7 +145,12 @@ export const TRANSITIONS: readonly Transition[] = [
   { from: 'RollbackReboot', on: 'ok', to: 'Failed' },
   { from: 'RollbackReboot', on: 'stop', to: 'Failed', because: 'no time is left for it in the window: the need is reported' },
   { from: 'RollbackReboot', on: 'failed', to: 'Failed', because: 'the need is reported' },
-  { from: 'RollbackReboot', on: ['killed', 'late'], to: 'RollbackReboot', because: 'the boot id tells whether it has happened' },
+  {
+    from: 'RollbackReboot',
+    on: ['killed', 'late'],
+    to: 'RollbackReboot',
+    because: 'the boot id tells whether it has happened',
+  },
   { from: 'RollbackReboot', on: 'often', to: 'Failed', because: 'a host is not rebooted again and again' },
 
   { from: 'Failed', on: 'ok', to: 'Idle' },

@@ -41,5 +41,5 @@ export interface RunWorld {
   catalogs(documents: readonly string[]): Catalog[];
   context(run: string, catalogs: readonly Catalog[], signal: AbortSignal): HostContext;
   fetchPayloads(wanted: readonly ContentRef[], signal: AbortSignal): Promise<void>;
-  say(line: string): void;
+  readonly say: (line: string) => void;
 }

@@ -18,7 +18,10 @@ import { type AgentSettings, placesOf } from './settings.ts';
 
 export const fault = defineFaults('agent', {
   'not-enrolled': { exit: EXIT.usage, next: 'Enrol this host: `agent enroll --code CODE --relay URL --root root.json`.' },
-  'nothing-known': { exit: EXIT.usage, next: 'Run `agent once` first, or name a --catalog FILE or --repository DIR --root FILE.' },
+  'nothing-known': {
+    exit: EXIT.usage,
+    next: 'Run `agent once` first, or name a --catalog FILE or --repository DIR --root FILE.',
+  },
   'no-such-patch': { exit: EXIT.usage, next: '`agent scan` lists the patches that concern this host.' },
   'not-systemd': { exit: EXIT.usage, next: 'Start `agent run` by whatever supervises services on this host.' },
   'not-root': { exit: EXIT.usage, next: 'Run it as root.' },
@@ -116,7 +119,10 @@ export async function openAgent(settings: AgentSettings, options: OpenOptions): 
 }
 
 async function realHands(settings: AgentSettings, clock: Clock): Promise<Hands> {
-  const [{ packageSystems }, { waysBack }] = await Promise.all([import('../packages/index.ts'), import('../snapshot/index.ts')]);
+  const [{ packageSystems }, { waysBack }] = await Promise.all([
+    import('../packages/index.ts'),
+    import('../snapshot/index.ts'),
+  ]);
   return {
     systems: packageSystems,
     ways: waysBack,

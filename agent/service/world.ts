@@ -29,8 +29,8 @@ export function decideInput(
 
 export interface WorldOptions {
   readonly signal: AbortSignal;
-  say(line: string): void;
-  onBytes?(done: number, total: number): void;
+  readonly say: (line: string) => void;
+  readonly onBytes?: ((done: number, total: number) => void) | undefined;
 }
 
 export function makeWorld(agent: Agent, view: () => PolicyView, options: WorldOptions): RunWorld {

@@ -1,0 +1,78 @@
+// `once` and `rollback`: one cycle, one undoing, by hand.
+import { EXIT } from '#manifests/errors';
+import type { CommandContext, Outcome } from '#manifests/platform/cli';
+import { utcSeconds } from '#manifests/platform/clock';
+import { withAgent } from './frame.ts';
+
+/** One full cycle. */
+export function once(context: CommandContext): Promise<Outcome> {
+  return withAgent(context, async (agent) => {
+    const { runCycle } = await import('../service/index.ts');
+    let progress: ReturnType<CommandContext['progress']> | undefined;
+    const report = await runCycle(agent, {
+      signal: context.signal,
+      eager: true,
+      retry: context.options['retry'] === true,
+      say: (line) => {
+        progress?.end();
+        progress = undefined;
+        context.say(line);
+      },
+      onBytes: (done, total) => {
+        progress ??= context.progress('payloads, bytes', total);
+        progress.at(done);
+      },
+    });
+    progress?.end();
+    const { evaluation } = report;
+    const until = report.nextAt === null ? [] : [`next: ${utcSeconds(report.nextAt)}`];
+    const state =
+      evaluation === null
+        ? []
+        : [`${evaluation.compliant ? 'compliant' : 'not compliant'}: ${countsText(evaluation.counts)}`, evaluation.next.says];
+    return {
+      exit: report.exit,
+      text: [...new Set([...report.says, ...state, ...until])].join('\n'),
+      report: {
+        schema: 'patchferry/agent-once',
+        schemaVersion: 1,
+        exit: report.exit,
+        at: report.at,
+        says: report.says,
+        nextAt: report.nextAt === null ? null : utcSeconds(report.nextAt),
+        sync: report.sync,
+        compliant: evaluation?.compliant ?? null,
+        counts: evaluation?.counts ?? null,
+        next: evaluation?.next ?? null,
+        runs: report.runs.map(({ body }) => body),
+      },
+    };
+  });
+}
+
+/** `MISSING 24, INSTALLED 180`: what there is of each state. */
+export function countsText(counts: Readonly<Record<string, number>>): string {
+  const shown = Object.entries(counts).filter(([state, count]) => count > 0 && state !== 'NOT_APPLICABLE');
+  return shown.map(([state, count]) => `${state} ${count}`).join(', ') || 'nothing of the catalogs concerns this host';
+}
+
+/** Takes the last committed run back. */
+export function rollback(context: CommandContext): Promise<Outcome> {
+  return withAgent(context, async (agent) => {
+    const { rollbackLast } = await import('../service/index.ts');
+    const ended = await rollbackLast(agent, { signal: context.signal, say: (line) => context.say(line) });
+    if (ended.kind !== 'ended') {
+      return { exit: EXIT.deferred, text: 'the rollback goes on when the agent starts again' };
+    }
+    const { body, outcome } = ended;
+    const text =
+      outcome === 'rolled-back'
+        ? `taken back: ${body.changes.length} packages are as before; the set is not installed again until it changes`
+        : `the rollback failed: ${body.states.at(-2)?.says ?? ''}`;
+    return {
+      exit: outcome === 'rolled-back' ? EXIT.done : EXIT.handsNeeded,
+      text,
+      report: { schema: 'patchferry/agent-run', schemaVersion: 1, run: body },
+    };
+  });
+}

@@ -1,0 +1,152 @@
+// `status` and `history`: one screen of what this host is and waits for, and what its runs did. Both only read.
+import * as fs from 'node:fs';
+import { EXIT } from '#manifests/errors';
+import type { CommandContext, Outcome } from '#manifests/platform/cli';
+import { utcSeconds } from '#manifests/platform/clock';
+import { formatBytes } from '#manifests/platform/progress';
+import { readEnrolment } from '../outbox/index.ts';
+import { HANDS_NEEDED, LAST_COMMITTED, type RunRow } from '../run/index.ts';
+import { type Agent, fault, LAST_CYCLE, placesOf } from '../service/index.ts';
+import { settingsFrom, table, withAgent } from './frame.ts';
+
+interface LastCycle {
+  readonly exit: number;
+  readonly at: string;
+  readonly says: readonly string[];
+  readonly nextAt: number | null;
+  readonly sync: string;
+}
+
+export async function status(context: CommandContext): Promise<Outcome> {
+  const settings = await settingsFrom(context);
+  if (!fs.existsSync(placesOf(settings).keys)) {
+    throw fault('not-enrolled', `there is no agent in ${settings.stateDir}`, { where: settings.stateDir });
+  }
+  return withAgent(context, (agent) => Promise.resolve(describe(agent)));
+}
+
+function describe(agent: Agent): Outcome {
+  const { keys, journal, trust, settings, outbox } = agent;
+  const view = agent.documents.view(keys?.id ?? null);
+  const freshness = trust.freshness();
+  const last = readLast(agent);
+  const open = journal.runs.open();
+  const [run] = journal.runs.history(1);
+  const out = outbox?.status();
+  const hands = journal.meta(HANDS_NEEDED);
+  const rests = journal.backOff.list('relay:').filter(({ until }) => until > agent.clock.now());
+  const fresh = freshness.hardExpired
+    ? `EXPIRED since ${freshness.since ?? 'ever'}: nothing new is installed`
+    : `until ${freshness.expires}${freshness.softExpired ? `, stale since ${freshness.since ?? ''}` : ''}`;
+  const rows: [string, string][] = [
+    ['agent', `${keys?.id ?? 'no keys'} ("${view.member?.title ?? readEnrolment(settings.stateDir)?.title ?? ''}")`],
+    [
+      'standing',
+      view.member === null
+        ? view.standing === 'revoked'
+          ? 'REVOKED'
+          : 'waits for approval'
+        : `approved, group ${view.member.group}`,
+    ],
+    ['documents', `${fresh}; versions ${JSON.stringify(trust.versions() ?? {})}`],
+    [
+      'clock',
+      freshness.clock === 'ok'
+        ? 'agrees with signed times'
+        : `${freshness.clock.toUpperCase()}: trusted time is ${utcSeconds(freshness.trustedTime)}`,
+    ],
+    ['relays', settings.relays.join(', ') || 'none'],
+    ...rests.map(({ name, until, says }): [string, string] => [
+      '  rests',
+      `${name.slice('relay:'.length)} until ${utcSeconds(until)}: ${says}`,
+    ]),
+    ['last cycle', last === null ? 'none yet' : `${last.at}, exit ${last.exit}, sync ${last.sync}`],
+    ...(last?.says ?? []).map((says): [string, string] => ['', says]),
+    ['next', typeof last?.nextAt === 'number' ? utcSeconds(last.nextAt) : 'nothing is known to happen by itself'],
+    ['run', open === undefined ? 'none is open' : `${open.id.slice(0, 8)} in ${open.state}, taken up ${open.resumed} times`],
+    ['last run', run === undefined ? 'none' : runLine(run)],
+    [
+      'outbox',
+      out === undefined
+        ? '-'
+        : `${out.waiting} results wait for an ack (${out.unsent} unsent, ${formatBytes(out.bytes)}), last number ${out.lastSequence}, acked ${out.acked?.sequence ?? 'none'}`,
+    ],
+    ...(hands === undefined
+      ? []
+      : [
+          ['HANDS', `the rollback of run ${hands.slice(0, 8)} failed: look at the host, then once --retry`] as [string, string],
+        ]),
+  ];
+  const exit = hands !== undefined ? EXIT.handsNeeded : view.member === null ? EXIT.deferred : EXIT.done;
+  return {
+    exit,
+    text: table(rows),
+    report: {
+      schema: 'patchferry/agent-status',
+      schemaVersion: 1,
+      agent: keys?.id ?? null,
+      standing: view.standing,
+      group: view.member?.group ?? null,
+      freshness,
+      versions: trust.versions() ?? null,
+      relays: settings.relays,
+      lastCycle: last,
+      openRun: open === undefined ? null : { id: open.id, state: open.state, resumed: open.resumed },
+      lastRun: run?.body ?? null,
+      outbox: out ?? null,
+      handsNeeded: hands ?? null,
+    },
+  };
+}
+
+function readLast({ journal }: Agent): LastCycle | null {
+  const text = journal.meta(LAST_CYCLE);
+  return text === undefined ? null : (JSON.parse(text) as LastCycle);
+}
+
+function runLine({ id, started, outcome, state, body }: RunRow): string {
+  const what = body === null ? '' : `, ${body.changes.length} changes${body.error === null ? '' : `, ${body.error.code}`}`;
+  return `${id.slice(0, 8)} of ${started}: ${outcome ?? `open, in ${state}`}${what}`;
+}
+
+export function history(context: CommandContext): Promise<Outcome> {
+  return withAgent(context, (agent): Promise<Outcome> => {
+    const { runs } = agent.journal;
+    const wanted = context.options['run'];
+    const all = runs.history(200);
+    if (typeof wanted !== 'string') {
+      const kept = agent.journal.meta(LAST_COMMITTED);
+      const text =
+        all.map((run) => `${runLine(run)}${run.id === kept ? ' (can be taken back)' : ''}`).join('\n') || 'no run yet';
+      const report = {
+        schema: 'patchferry/agent-history',
+        schemaVersion: 1,
+        runs: all.map(({ id, started, state, outcome, body }) => ({
+          id,
+          started,
+          state,
+          outcome,
+          body,
+          canBeTakenBack: id === kept,
+        })),
+      };
+      return Promise.resolve({ exit: EXIT.done, text, report });
+    }
+    const run = all.find(({ id }) => id.startsWith(wanted));
+    if (run === undefined)
+      throw fault('no-such-patch', `there is no run ${wanted}`, { next: '`agent history` lists the runs.' });
+    const steps = runs.steps(run.id);
+    const lines = [
+      runLine(run),
+      ...(run.body?.error ? [`${run.body.error.code}: ${run.body.error.message}`] : []),
+      table(steps.map(({ at, state, says }) => [at, state, says])),
+      ...(run.body?.health ?? []).map(({ name, healthy, says }) => `health ${name}: ${healthy ? 'ok' : 'NOT OK'}: ${says}`),
+      table((run.body?.changes ?? []).map(({ name, arch, from, to }) => [`${name}:${arch}`, from ?? '-', to ?? '-'])),
+    ];
+    return Promise.resolve({
+      exit: EXIT.done,
+      text: lines.filter((line) => line !== '').join('\n'),
+      report: { schema: 'patchferry/agent-run', schemaVersion: 1, run: run.body, steps },
+    });
+  });
+}
