@@ -228,6 +228,8 @@ async function enrichAll(
   const save = database.prepare(
     'INSERT OR REPLACE INTO enrichment (product, id, after_version, payloads, known, cves, severity) VALUES (?, ?, ?, ?, ?, ?, ?)',
   );
+  // One walk through the store instead of a question for each of a release's tens of thousands of packages.
+  const present = new Map(Array.from(payloads.list(), ({ sha256, size }) => [sha256, size]));
   const silent: { patch: string; says: string }[] = [];
   let enriched = 0;
   let waiting = 0;
@@ -236,7 +238,7 @@ async function enrichAll(
     done += 1;
     if (patch.format !== 'deb' || options.only?.has(patch.id) === false) continue;
     const earlier = after.get(patch.id) ?? '';
-    const here = patch.packages.filter(({ sha256, size }) => payloads.has(sha256, size)).length;
+    const here = patch.packages.filter(({ sha256, size }) => present.get(sha256) === size).length;
     const row = known.get(patch.id);
     // What was read once stays, also when the payload is gone. It is read anew when another version is the earlier one
     // now (the one between was withdrawn, and its fixes are this one's), or when more payloads may tell more.

@@ -42,7 +42,16 @@ async function sync(settings: SourceSettings, origin: VendorOrigin, options: Syn
   const release = parseRelease(text, where);
   checkRelease(release, apt.suite, before, clock.now(), where);
   const indexes = planIndexes(release, apt.suite, apt.components, apt.architectures, where);
-  for (const index of indexes) await fetchIndex(index, origin, options);
+  let seen = 0;
+  for (const index of indexes) {
+    await fetchIndex(index, origin, payloads, {
+      signal,
+      onBytes: (bytes) => {
+        seen += bytes;
+        options.progress?.at(seen, index.path);
+      },
+    });
+  }
 
   const collected = collectPatches(settings.name, classify(release, apt.suite), where);
   for (const index of indexes) await readIndex(index, payloads, apt.architectures, (item) => collected.take(item), origin.name);
@@ -105,12 +114,16 @@ async function fetchInRelease(
 }
 
 /** Gets an index into the payload store, unless it is there: by its hash where the vendor offers that. */
-async function fetchIndex(index: IndexPlan, origin: VendorOrigin, options: SyncOptions): Promise<void> {
-  const { payloads, signal } = options;
+async function fetchIndex(
+  index: IndexPlan,
+  origin: VendorOrigin,
+  payloads: PayloadStore,
+  options: { signal: AbortSignal; onBytes: (bytes: number) => void },
+): Promise<void> {
   for (const [nth, path] of index.tries.entries()) {
     const from: PayloadSource = { download: (_, want, to, more) => origin.download(path, want, to, more) };
     try {
-      await payloads.fetch(from, index, { signal });
+      await payloads.fetch(from, index, options);
       return;
     } catch (cause) {
       const where = `${origin.name}/${path}`;
