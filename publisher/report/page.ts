@@ -88,7 +88,7 @@ function complianceBar(report: ComplianceReport): Markup {
   });
   const words = parts.map(([verdict, count]) => `${count} ${VERDICT_WORDS[verdict]}`).join(', ');
   return html`<svg class="bar" viewBox="0 0 ${BAR.width} 20" preserveAspectRatio="none" role="img" aria-label="${words}">${rects}</svg>
-<ul class="legend">${shares(report).map(([verdict, count]) => html`<li class="${verdict}"><span class="dot"></span><b>${countText(count)}</b> ${VERDICT_WORDS[verdict]}</li>`)}</ul>`;
+<ul class="legend">${shares(report).map(([verdict, count]) => html`<li class="${verdict}${count === 0 ? ' zero' : ''}"><span class="dot"></span><b>${countText(count)}</b> ${VERDICT_WORDS[verdict]}</li>`)}</ul>`;
 }
 
 const BAR = { width: 1_000, gap: 3, least: 4 } as const;
@@ -122,6 +122,7 @@ function hostTable(report: ComplianceReport, detailed: ReadonlySet<string>): Mar
   const hosts = report.hosts.toSorted((a, b) => ATTENTION.indexOf(a.verdict) - ATTENTION.indexOf(b.verdict));
   const row = (host: HostRow) => {
     const { counts } = host;
+    const fresh = host.compliant !== 'unknown';
     const title = detailed.has(host.agent) ? html`<a href="#host-${host.agent}">${host.title}</a>` : html`${host.title}`;
     const notes = [
       host.results.gaps.length > 0 && 'results missing',
@@ -132,15 +133,15 @@ function hostTable(report: ComplianceReport, detailed: ReadonlySet<string>): Mar
     return html`<tr>
 <th scope="row">${title}<span class="mild">${[host.group, ...notes].join(', ')}</span></th>
 <td class="nowrap ${host.verdict}" data-label="Verdict"><span><span class="dot"></span>${VERDICT_WORDS[host.verdict]}</span></td>
-${number('Missing', counts?.MISSING ?? null, true)}
-${number('Failed', counts === null ? null : counts.FAILED + counts.ROLLED_BACK, true)}
-${number('Reboot', counts?.INSTALLED_PENDING_REBOOT ?? null, true)}
+${number('Missing', counts?.MISSING ?? null, fresh)}
+${number('Failed', counts === null ? null : counts.FAILED + counts.ROLLED_BACK, fresh)}
+${number('Reboot', counts?.INSTALLED_PENDING_REBOOT ?? null, fresh)}
 ${number('Waiting', counts?.PENDING_APPROVAL ?? null)}
 ${number('Held', counts?.HELD ?? null)}
 ${number('Installed', counts === null ? null : counts.INSTALLED + counts.INSTALLED_OTHER + counts.INSTALLED_REJECTED)}
 <td class="n" data-label="Evidence age">${ageText(host.evidenceAgeSeconds)}</td>
-<td data-label="Running kernel"><span class="version">${host.kernels?.running ?? '–'}</span></td>
-<td data-label="Last run"><span>${host.lastRun === null ? '–' : `${host.lastRun.outcome}, ${host.lastRun.finished.slice(0, 10)}`}</span></td>
+<td class="nowrap" data-label="Running kernel"><span class="version">${host.kernels?.running ?? '–'}</span></td>
+<td data-label="Last run">${host.lastRun === null ? '–' : html`<span>${host.lastRun.outcome}<span class="mild nowrap">${host.lastRun.finished.slice(0, 10)}</span></span>`}</td>
 </tr>`;
   };
   const outside = report.outside.slice(0, PAGE_LIMITS.hosts).map(({ agent, title, why, lastHeardAt }) => {

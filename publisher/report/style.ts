@@ -15,10 +15,11 @@ export const STYLE = `
 * { box-sizing: border-box; }
 html { font: 16px/1.5 system-ui, -apple-system, "Segoe UI", "Liberation Sans", "DejaVu Sans", sans-serif; -webkit-text-size-adjust: 100%; }
 body { margin: 0; background: var(--page); color: var(--ink); font-variant-numeric: tabular-nums lining-nums; }
-main, header, footer { max-width: 68rem; margin: 0 auto; padding: 0 1.5rem; }
+main, header, footer { max-width: 76rem; margin: 0 auto; padding: 0 1.5rem; }
 header { padding-top: 3rem; }
 .eyebrow { margin: 0; color: var(--soft); font-size: .875rem; }
 h1 { margin: .25rem 0 .5rem; font-size: clamp(1.75rem, 5vw, 2.75rem); line-height: 1.15; font-weight: 600; letter-spacing: -.02em; text-wrap: balance; }
+h1, h2, h3, .facts, .time, caption { overflow-wrap: anywhere; }
 h2 { margin: 3.5rem 0 .75rem; font-size: 1.375rem; line-height: 1.25; font-weight: 600; letter-spacing: -.01em; }
 h3 { margin: 1.75rem 0 .5rem; font-size: 1rem; font-weight: 600; }
 p { margin: .5rem 0; max-width: 46rem; overflow-wrap: anywhere; }
@@ -34,10 +35,10 @@ code, .version { font: .8125rem/1.45 ui-monospace, "SF Mono", "Liberation Mono",
 .never-reported .dot { background: transparent; box-shadow: inset 0 0 0 2px var(--none); } .disputed .dot { background: var(--odd); }
 .bar .compliant { fill: var(--good); } .bar .non-compliant { fill: var(--bad); } .bar .stale { fill: var(--old); }
 .bar .never-reported { fill: var(--none); } .bar .disputed { fill: var(--odd); }
-.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(10.5rem, 1fr)); gap: 1px; margin: 2rem 0 0; background: var(--line); border: 1px solid var(--line); border-radius: 8px; overflow: hidden; }
-.figures div { padding: .75rem 1rem; background: var(--card); }
+.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.75rem, 1fr)); gap: 1.25rem 2rem; margin: 2.25rem 0 0; }
+.figures div { display: flex; flex-direction: column; justify-content: space-between; padding-top: .5rem; border-top: 1px solid var(--line); }
 .figures dt { color: var(--soft); font-size: .8125rem; line-height: 1.35; }
-.figures dd { margin: .125rem 0 0; font-size: 1.25rem; font-weight: 600; line-height: 1.3; }
+.figures dd { margin: .125rem 0 0; font-size: 1.375rem; font-weight: 600; line-height: 1.3; }
 .figures .zero dd { color: var(--soft); font-weight: 400; }
 table { width: 100%; border-collapse: collapse; font-size: .9375rem; }
 caption { padding: 0 0 .5rem; color: var(--soft); font-size: .875rem; text-align: left; }
@@ -45,6 +46,9 @@ th, td { padding: .5rem .75rem .5rem 0; border-bottom: 1px solid var(--line); te
 thead th { color: var(--soft); font-size: .8125rem; font-weight: 500; line-height: 1.3; vertical-align: bottom; overflow-wrap: normal; }
 tbody th { font-weight: 500; }
 .n { text-align: right; white-space: nowrap; }
+thead .n { white-space: normal; }
+tbody th { min-width: 10rem; }
+.zero { color: var(--soft); } .zero b { font-weight: 400; }
 th:last-child, td:last-child { padding-right: 0; }
 .nowrap { white-space: nowrap; }
 .quiet { color: var(--soft); }
@@ -64,7 +68,8 @@ footer { padding-top: 2rem; padding-bottom: 3rem; margin-top: 4rem; color: var(-
 @media (max-width: 44rem) {
   main, header, footer { padding-left: 1rem; padding-right: 1rem; }
   header { padding-top: 1.5rem; }
-  .figures { grid-template-columns: repeat(2, 1fr); }
+  .figures { grid-template-columns: repeat(2, 1fr); gap: 1rem 1.5rem; }
+  tbody th { min-width: 0; }
   .stack thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
   .stack, .stack tbody, .stack tr, .stack th, .stack td, .stack caption { display: block; }
   .stack tr { padding: .75rem 0; border-bottom: 1px solid var(--line); }
@@ -72,7 +77,7 @@ footer { padding-top: 2rem; padding-bottom: 3rem; margin-top: 4rem; color: var(-
   .stack td { display: flex; justify-content: space-between; gap: 1.5rem; text-align: right; white-space: normal; }
   .stack td::before { content: attr(data-label); flex: none; color: var(--soft); text-align: left; }
   .stack td > span { min-width: 0; overflow-wrap: anywhere; }
-  .stack td.none { display: none; }
+  .stack td.none, .stack td.n.quiet { display: none; }
   .time li { grid-template-columns: 5.5rem 1fr; } .time li span:last-child { grid-column: 2; }
 }
 @media print {

@@ -104,16 +104,19 @@ function hostTable(hosts: readonly HostRow[], width: number, paint: (text: strin
   while (shown > 2 && total(narrowest) > width) shown -= 1;
   const hostWidth = Math.max(narrowest, Math.min(natural[0] ?? 0, width - total(0)));
   const widths = natural.slice(0, shown).map((value, index) => (index === 0 ? hostWidth : value));
-  const row = (values: readonly string[]) =>
-    widths.map((value, index) => pad(fit(values[index] ?? '', value), value, COLUMNS[index]?.right === true)).join('  ');
+  const row = (values: readonly string[], color?: string) =>
+    widths
+      .map((value, index) => {
+        const text = fit(values[index] ?? '', value);
+        const padded = pad(text, value, COLUMNS[index]?.right === true);
+        return index === 1 && color !== undefined ? padded.replace(text, (word) => paint(word, color)) : padded;
+      })
+      .join('  ')
+      .trimEnd();
   return [
-    paint(row(COLUMNS.map(({ head }) => head)).trimEnd(), '2'),
-    ...hosts.map((host, index) => paintVerdict(row(cells[index] ?? []).trimEnd(), host.verdict, paint)),
+    paint(row(COLUMNS.map(({ head }) => head)), '2'),
+    ...hosts.map((host, index) => row(cells[index] ?? [], COLORS[host.verdict])),
   ];
-}
-
-function paintVerdict(line: string, verdict: Verdict, paint: (text: string, code: string) => string): string {
-  return line.replace(`  ${VERDICT_WORDS[verdict]}`, (word) => paint(word, COLORS[verdict]));
 }
 
 const segments = new Intl.Segmenter('en', { granularity: 'grapheme' });

@@ -88,7 +88,7 @@ describe('collect', () => {
     deliver(options.inboxFolder, [...chain, ...clone]);
     const report = await collect(options);
     assert.equal(report.stored, 6);
-    const hashes = [chain[2]?.hash, clone[0]?.hash].toSorted();
+    const hashes = [String(chain[2]?.hash), String(clone[0]?.hash)].toSorted();
     assert.deepEqual(report.chains[0]?.forks, [{ sequence: 3, kind: 'clone', hashes }]);
     assert.equal(readAcks(options.storeFile)[0]?.sequence, 2);
   });
