@@ -32,8 +32,12 @@ export function homeOf(context: CommandContext, tools: Tools): PublisherHome {
 
 /** Runs `work` while no other command changes the home. @throws lock.held */
 export async function withLock<T>(home: PublisherHome, purpose: string, work: () => Promise<T> | T): Promise<T> {
-  using _lock = lockHome(home, purpose);
-  return await work();
+  const lock = lockHome(home, purpose);
+  try {
+    return await work();
+  } finally {
+    lock.release();
+  }
 }
 
 export function passphraseOf(context: CommandContext, tools: Tools): PassphraseSource {

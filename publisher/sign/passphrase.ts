@@ -89,6 +89,7 @@ export function readHidden(question: string, input: Terminal, ask: (text: string
   }
   return new Promise((resolve, reject) => {
     let typed = '';
+    const decoder = new TextDecoder(); // a character may arrive in two pieces
     const end = (finish: () => void) => {
       input.off('data', onData);
       input.setRawMode?.(false);
@@ -97,11 +98,11 @@ export function readHidden(question: string, input: Terminal, ask: (text: string
       finish();
     };
     const onData = (data: Buffer | string) => {
-      for (const character of data.toString()) {
+      for (const character of typeof data === 'string' ? data : decoder.decode(data, { stream: true })) {
         if (character === '\r' || character === '\n') return end(() => resolve(typed));
         if (character === '\u0003' || character === '\u0004')
           return end(() => reject(fault('stopped', 'no passphrase was given')));
-        if (character === '\u007f' || character === '\b') typed = [...typed].slice(0, -1).join('');
+        if (character === '\u007f' || character === '\b') typed = typed.replace(/.$/su, '');
         else if (character === '\u0015') typed = '';
         else if (character >= ' ' && typed.length < PASSPHRASE_LIMITS.most) typed += character;
       }

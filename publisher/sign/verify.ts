@@ -146,6 +146,7 @@ async function checkTargets(trust: TrustClient, origin: Origin, verdict: Judge, 
       verdict.refuse(path, error);
     }
   }
+  progress.at(targets.length);
   progress.end();
   return found;
 }
