@@ -53,7 +53,7 @@ export interface RunOptions {
 export function nextSyncAt(last: number, failures: number, syncEveryMinutes: number, random: number): number {
   const every = syncEveryMinutes * 60_000;
   const wait = failures === 0 ? every : Math.min(every, RUN_LIMITS.firstRetryMs * 2 ** Math.min(failures - 1, 20));
-  return last + wait * (1 + RUN_LIMITS.jitterShare * random);
+  return last + Math.round(wait * (1 + RUN_LIMITS.jitterShare * random));
 }
 
 /** Starts the relay. @throws serve.listen, lock.held */

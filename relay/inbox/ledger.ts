@@ -42,10 +42,9 @@ export function openLedger(folder: string): Ledger {
 
 function readLines(file: string): string[] {
   try {
-    return fs
-      .readFileSync(file, 'latin1')
-      .split('\n')
-      .filter((line) => /^[0-9a-f]{64}$/.test(line)); // a torn last line is no hash
+    const text = fs.readFileSync(file, 'latin1');
+    if (text !== '' && !text.endsWith('\n')) fs.appendFileSync(file, '\n'); // so that the next line is not glued to a torn one
+    return text.split('\n').filter((line) => /^[0-9a-f]{64}$/.test(line)); // a torn last line is no hash
   } catch {
     return [];
   }

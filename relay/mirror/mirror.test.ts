@@ -56,17 +56,16 @@ async function serveFolder(folder: string, hook: (path: string, response: http.S
     response.once('finish', () => requests.push({ path, status: response.statusCode }));
     if (hook(path, response)) return;
     const file = join(folder, path);
-    if (!fs.existsSync(file)) return void response.writeHead(404).end();
-    const bytes = fs.readFileSync(file);
-    const etag = `"${sha256(bytes)}"`;
-    if (request.headers['if-none-match'] === etag) return void response.writeHead(304).end();
+    const bytes = fs.existsSync(file) ? fs.readFileSync(file) : undefined;
+    const etag = bytes && `"${sha256(bytes)}"`;
     const range = /^bytes=(\d+)-$/.exec(request.headers.range ?? '');
-    if (range !== null && request.headers['if-range'] === etag) {
+    if (bytes === undefined || etag === undefined) response.writeHead(404).end();
+    else if (request.headers['if-none-match'] === etag) response.writeHead(304).end();
+    else if (range !== null && request.headers['if-range'] === etag) {
       const start = Number(range[1]);
       response.writeHead(206, { etag, 'content-range': `bytes ${start}-${bytes.length - 1}/${bytes.length}` });
-      return void response.end(bytes.subarray(start));
-    }
-    response.writeHead(200, { etag, 'content-length': bytes.length }).end(bytes);
+      response.end(bytes.subarray(start));
+    } else response.writeHead(200, { etag, 'content-length': bytes.length }).end(bytes);
   });
   server.listen(0, '127.0.0.1');
   await new Promise((done) => server.once('listening', done));
@@ -259,18 +258,20 @@ test('S23 a sync over a line that is cut again and again: every byte once', asyn
   const server = http.createServer((request, response) => {
     const path = (request.url ?? '').slice(1);
     const bytes = fs.existsSync(join(publisher.folder, path)) ? fs.readFileSync(join(publisher.folder, path)) : undefined;
-    if (bytes === undefined) return void response.writeHead(404).end();
-    if (path !== payload) return void response.end(bytes);
+    if (bytes === undefined) response.writeHead(404).end();
+    else if (path === payload) sendPiece(request, response, bytes);
+    else response.end(bytes);
+  });
+  const sendPiece = (request: http.IncomingMessage, response: http.ServerResponse, bytes: Buffer) => {
     const start = Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? '')?.[1] ?? 0);
     const headers = { etag: '"v"', 'content-length': bytes.length - start };
     if (start === 0) response.writeHead(200, headers);
     else response.writeHead(206, { ...headers, 'content-range': `bytes ${start}-${bytes.length - 1}/${bytes.length}` });
     const piece = bytes.subarray(start, start + 30_000);
-    response.write(piece, () =>
-      start + piece.length === bytes.length ? response.end() : setImmediate(() => response.destroy()),
-    );
+    const cut = () => void setImmediate(() => response.destroy());
+    response.write(piece, () => (start + piece.length === bytes.length ? response.end() : cut()));
     sent += piece.length;
-  });
+  };
   server.listen(0, '127.0.0.1');
   await new Promise((done) => server.once('listening', done));
   const origin = httpOrigin(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);

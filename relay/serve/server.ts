@@ -38,6 +38,8 @@ export interface ServeOptions {
 export interface RunningServer {
   /** `http://host:port`. */
   readonly url: string;
+  /** How many connections there are now. */
+  connections(): Promise<number>;
   /** Stops taking connections, lets requests in progress end for a while, closes the rest. */
   close(): Promise<void>;
 }
@@ -138,6 +140,10 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
 
   return {
     url,
+    connections: () =>
+      new Promise((resolve, reject) => {
+        server.getConnections((error, count) => (error === null ? resolve(count) : reject(error)));
+      }),
     close: () =>
       new Promise((resolve) => {
         const hard = setTimeout(() => server.closeAllConnections(), limits.graceMs);

@@ -1,0 +1,249 @@
+// The inbox with real envelopes: rows S25, S26, and what a kill leaves.
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import * as fs from 'node:fs';
+import * as os from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { silentLog } from '#manifests/platform/log';
+import type { Roster } from '#manifests/schema';
+import { envelopeHash, generateBoxKey } from '#manifests/trust';
+import { makeAgent, type TestAgent } from '../testing/repository.ts';
+import type { Delivery, Hop } from './hops.ts';
+import { forwardAll, INBOX_LIMITS, openHop, openInbox, openLedger, openSpool } from './index.ts';
+
+const root = fs.mkdtempSync(join(os.tmpdir(), 'pf-inbox-'));
+after(() => fs.rmSync(root, { recursive: true, force: true }));
+let counter = 0;
+const fresh = () => join(root, String((counter += 1)));
+const collector = generateBoxKey();
+
+function rosterOf(agents: readonly TestAgent[], revoked: readonly TestAgent[] = []): Roster {
+  const row = ({ id, signKey, boxKey }: TestAgent, status: 'approved' | 'revoked') => {
+    const common = { id, title: id, group: 'all', labels: {}, since: '2026-01-01T00:00:00Z' };
+    return { ...common, signKey: signKey.publicKey, boxKey: boxKey.publicKey, status };
+  };
+  return {
+    schema: 'patchferry/roster',
+    schemaVersion: 1,
+    signedAt: '2026-01-01T00:00:00Z',
+    agents: [...agents.map((agent) => row(agent, 'approved')), ...revoked.map((agent) => row(agent, 'revoked'))],
+    recipients: [{ name: 'collector', boxKey: collector.publicKey }],
+  };
+}
+
+function relay(roster: () => Roster | undefined) {
+  const folder = fresh();
+  const spool = openSpool(join(folder, 'inbox'));
+  const ledger = openLedger(join(folder, 'forwarded'));
+  return { folder, spool, ledger, inbox: openInbox(spool, ledger, roster, silentLog) };
+}
+
+const files = (folder: string) =>
+  fs
+    .readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.pfe'))
+    .toSorted();
+
+test('S25 results: kept once, in the agreed layout, in any order; a replay is a duplicate, also after it went on', async () => {
+  const agent = makeAgent(collector);
+  const { spool, ledger, inbox } = relay(() => rosterOf([agent]));
+  const envelopes = [3, 1, 2].map((sequence) => agent.result(sequence));
+  for (const bytes of envelopes) assert.equal((await inbox.result(bytes)).status, 201);
+  for (const bytes of envelopes) {
+    assert.deepEqual(await inbox.result(bytes), { status: 200, body: { state: 'duplicate', hash: envelopeHash(bytes) } });
+  }
+  const name = (sequence: number, bytes: Uint8Array) =>
+    `results/${agent.id}/${String(sequence).padStart(12, '0')}-${envelopeHash(bytes).slice(0, 16)}.pfe`;
+  const [third, first, second] = envelopes as [Uint8Array, Uint8Array, Uint8Array];
+  assert.deepEqual(
+    spool.items('results').map(({ path }) => path),
+    [name(1, first), name(2, second), name(3, third)],
+  );
+
+  const next = fresh();
+  fs.mkdirSync(next);
+  assert.equal((await forwardAll(spool, ledger, [openHop(next)], { log: silentLog })).delivered, 3);
+  assert.deepEqual(files(next), [name(1, first), name(2, second), name(3, third)]);
+  assert.deepEqual(spool.items('results'), []);
+  assert.equal((await inbox.result(first)).status, 200);
+  assert.deepEqual(spool.items('results'), [], 'not stored a second time');
+});
+
+test('S25 a fork: the same number with other bytes is kept beside the first', async () => {
+  const agent = makeAgent(collector);
+  const { spool, inbox } = relay(() => rosterOf([agent]));
+  assert.equal((await inbox.result(agent.result(7))).status, 201);
+  assert.equal((await inbox.result(agent.result(7))).status, 201);
+  assert.equal(spool.items('results').length, 2);
+});
+
+test('S25 forged, unknown, revoked, damaged, of the wrong kind, too early: each refused by its code, nothing stored', async () => {
+  const agent = makeAgent(collector);
+  const revoked = makeAgent(collector);
+  const stranger = makeAgent(collector);
+  let roster: Roster | undefined;
+  const { spool, inbox } = relay(() => roster);
+  const codeOf = async (bytes: Uint8Array, kind: 'result' | 'enrolment' = 'result') => {
+    const { status, body } = await inbox[kind](bytes);
+    return `${status} ${(body as { code?: string }).code}`;
+  };
+  assert.equal(await codeOf(agent.result(1)), '503 inbox.no-roster');
+  roster = rosterOf([agent], [revoked]);
+  assert.equal(await codeOf(stranger.result(1)), '403 inbox.unknown-agent');
+  assert.equal(await codeOf(revoked.result(1)), '403 inbox.revoked-agent');
+  // The stranger's envelope with the agent's name on it.
+  const forged = Buffer.from(stranger.result(1));
+  forged.set(Buffer.from(agent.id, 'hex'), forged.indexOf(Buffer.from(stranger.id, 'hex')));
+  assert.equal(await codeOf(forged), '403 inbox.signature');
+  const good = agent.result(1);
+  for (const at of [5, 60, good.length >> 1, good.length - 70, good.length - 1]) {
+    const bad = Buffer.from(good);
+    bad[at] = (bad[at] ?? 0) ^ 1;
+    assert.match(await codeOf(bad), /^40[03] inbox\.(?:signature|malformed|unknown-agent|kind)$/, `byte ${at}`);
+  }
+  for (const length of [0, 1, 10, good.length - 1]) assert.equal(await codeOf(good.subarray(0, length)), '400 inbox.malformed');
+  assert.equal(await codeOf(Buffer.concat([good, Buffer.from('x')])), '400 inbox.malformed');
+  assert.equal(await codeOf(agent.enrolment()), '400 inbox.kind');
+  assert.equal(await codeOf(agent.result(1), 'enrolment'), '400 inbox.kind');
+  assert.deepEqual(files(spool.folder), []);
+  assert.equal((await inbox.result(good)).status, 201);
+});
+
+test('S25 enrolments: self-signed, a bounded number of one agent, duplicates known, without a roster', async () => {
+  const { spool, inbox } = relay(() => undefined);
+  const agent = makeAgent(collector);
+  const first = agent.enrolment();
+  assert.equal((await inbox.enrolment(first)).status, 201);
+  assert.equal((await inbox.enrolment(first)).status, 200);
+  assert.deepEqual(
+    spool.items('enrolments').map(({ path }) => path),
+    [`enrolments/${agent.id}-${envelopeHash(first).slice(0, 16)}.pfe`],
+  );
+  for (let n = 1; n < INBOX_LIMITS.enrolmentsOfOne; n += 1)
+    assert.equal((await inbox.enrolment(agent.enrolment())).status, 201);
+  assert.equal((await inbox.enrolment(agent.enrolment())).status, 429);
+  assert.equal((await inbox.enrolment(first)).status, 200, 'what is here already is still a duplicate');
+  const forged = Buffer.from(makeAgent(collector).enrolment());
+  forged.set(Buffer.from(agent.id, 'hex'), 6);
+  assert.match(String((await inbox.enrolment(forged)).status), /^40[03]$/);
+});
+
+test('many at once: each is stored exactly once', async () => {
+  const agents = Array.from({ length: 4 }, () => makeAgent(collector));
+  const { spool, inbox } = relay(() => rosterOf(agents));
+  const envelopes = agents.flatMap((agent) => [1, 2, 3, 4, 5].map((sequence) => agent.result(sequence)));
+  const told = await Promise.all([...envelopes, ...envelopes].map((bytes) => inbox.result(bytes)));
+  assert.ok(told.every(({ status }) => status === 200 || status === 201));
+  assert.deepEqual(
+    spool
+      .items('results')
+      .map((item) => envelopeHash(spool.read(item)))
+      .toSorted(),
+    envelopes.map(envelopeHash).toSorted(),
+  );
+  assert.deepEqual(fs.readdirSync(join(spool.folder, '.incoming')), []);
+});
+
+test('a full disk is told as such and leaves nothing half', async () => {
+  const agent = makeAgent(collector);
+  const { spool, inbox } = relay(() => rosterOf([agent]));
+  fs.rmSync(join(spool.folder, '.incoming'), { recursive: true });
+  fs.writeFileSync(join(spool.folder, '.incoming'), 'no folder: nothing can be written');
+  const told = await inbox.result(agent.result(1));
+  assert.equal(told.status, 507);
+  assert.deepEqual(files(spool.folder), []);
+});
+
+/** A next hop that does as it is told. */
+function scriptedHop(script: (path: string) => Delivery | Error): Hop & { got: string[] } {
+  const got: string[] = [];
+  return {
+    name: 'scripted',
+    got,
+    deliver: (item) => {
+      const answer = script(item.path);
+      if (answer instanceof Error) return Promise.reject(answer);
+      if (answer.kind === 'delivered') got.push(item.path);
+      return Promise.resolve(answer);
+    },
+    close: () => Promise.resolve(),
+  };
+}
+
+test('forwarding: order is kept for each agent, the next hop down is passed over, nothing leaves before it has arrived', async () => {
+  const [a, b] = [makeAgent(collector), makeAgent(collector)];
+  const { spool, ledger, inbox } = relay(() => rosterOf([a, b]));
+  for (const agent of [a, b]) for (const sequence of [1, 2, 3]) await inbox.result(agent.result(sequence));
+  const gone = openHop(join(root, 'not-mounted'));
+  const none = await forwardAll(spool, ledger, [gone], { log: silentLog });
+  assert.deepEqual([none.delivered, none.waiting], [0, 6]);
+  assert.match(none.reasons[0] ?? '', /^inbox\.no-folder: /);
+
+  // The hop takes agent a's first and then nothing of a; b is not held up by it.
+  const hop = scriptedHop((path) =>
+    path.includes(a.id) && !path.includes('/000000000001') ? { kind: 'later', says: 'busy' } : { kind: 'delivered' },
+  );
+  const some = await forwardAll(spool, ledger, [gone, hop], { log: silentLog });
+  assert.deepEqual([some.delivered, some.waiting, some.reasons], [4, 2, ['busy']]);
+  assert.deepEqual(
+    spool.items('results').map(({ path }) => path.slice(41, 53)),
+    ['000000000002', '000000000003'],
+  );
+
+  const refusing = scriptedHop(() => ({ kind: 'refused', says: 'not an envelope' }));
+  assert.equal((await forwardAll(spool, ledger, [refusing], { log: silentLog })).refused, 2);
+  assert.equal(files(join(spool.folder, 'refused')).length, 2);
+  assert.equal(spool.counts().refused, 2);
+});
+
+test('forwarding killed between arrival and removal: it goes on once more, and the folder still has it once', async () => {
+  const agent = makeAgent(collector);
+  const { spool, ledger, inbox } = relay(() => rosterOf([agent]));
+  await inbox.result(agent.result(1));
+  const next = fresh();
+  fs.mkdirSync(next);
+  const hop = openHop(next);
+  const [item] = spool.items('results');
+  assert.ok(item);
+  assert.deepEqual(await hop.deliver(item, spool.read(item)), { kind: 'delivered' }); // and here the process died
+  assert.equal((await forwardAll(spool, ledger, [hop], { log: silentLog })).delivered, 1);
+  assert.equal(files(next).length, 1);
+  assert.deepEqual(fs.readdirSync(join(next, '.incoming')), []);
+});
+
+test('S26 a relay lost for good: what the agent still holds arrives by another one, and twice is once', async () => {
+  const agent = makeAgent(collector);
+  const held = [1, 2, 3].map((sequence) => agent.result(sequence));
+  const lost = relay(() => rosterOf([agent]));
+  const other = relay(() => rosterOf([agent]));
+  const publisher = fresh();
+  fs.mkdirSync(publisher);
+  const [first] = held as [Uint8Array];
+  await lost.inbox.result(first);
+  await forwardAll(lost.spool, lost.ledger, [openHop(publisher)], { log: silentLog });
+  for (const bytes of held) await lost.inbox.result(bytes);
+  fs.rmSync(lost.folder, { recursive: true });
+  for (const bytes of held) assert.equal((await other.inbox.result(bytes)).status, 201);
+  const report = await forwardAll(other.spool, other.ledger, [openHop(publisher)], { log: silentLog });
+  assert.equal(report.delivered, 3);
+  assert.deepEqual(
+    files(publisher).map((name) => envelopeHash(fs.readFileSync(join(publisher, name)))),
+    held.map(envelopeHash),
+  );
+});
+
+test('the ledger survives a torn line, stays bounded, and its loss loses nothing', () => {
+  const folder = fresh();
+  const id = 'ab'.repeat(16);
+  const hashes = Array.from({ length: INBOX_LIMITS.ledgerEntries * 2 + 5 }, () => randomBytes(32).toString('hex'));
+  const ledger = openLedger(folder);
+  for (const hash of hashes) ledger.add(id, hash);
+  fs.appendFileSync(join(folder, id), 'abc');
+  const again = openLedger(folder);
+  assert.ok(again.has(id, hashes.at(-1) ?? ''));
+  assert.ok(!again.has(id, hashes[0] ?? ''));
+  assert.ok(fs.readFileSync(join(folder, id), 'utf8').split('\n').length <= INBOX_LIMITS.ledgerEntries * 2 + 2);
+  again.add(id, hashes[0] ?? '');
+  assert.ok(openLedger(folder).has(id, hashes[0] ?? ''));
+});
