@@ -212,7 +212,7 @@ async function archiveOf(folder: string, { content }: Release): Promise<Buffer> 
   fs.writeFileSync(join(place, 'tool'), content);
   const chunks: Buffer[] = [];
   for await (const chunk of create({ cwd: place, gzip: true, portable: true, mtime: new Date(0) }, ['tool']))
-    chunks.push(chunk as Buffer);
+    chunks.push(chunk);
   fs.rmSync(place, { recursive: true });
   return Buffer.concat(chunks);
 }
