@@ -100,6 +100,35 @@ test('what is not approved does not hide what is: an approved patch is missing a
   assert.deepEqual(wanted(rejected), ['a:amd64 1.0 -> 1.1 (a@1.1)']);
 });
 
+test('of patches that wait, one is superseded only by a newer one that is approved no later', () => {
+  const seen = { firstSeen: '2026-02-28T00:00:00Z' };
+  const patches = [
+    samplePatch('a@1.1', { ...seen, severity: 'high' }),
+    samplePatch('a@1.2', { ...seen, severity: 'critical' }),
+    samplePatch('a@1.3', { ...seen, severity: 'medium' }),
+  ];
+  const rules = (
+    [
+      ['critical', 7],
+      ['high', 14],
+      ['medium', 30],
+    ] as const
+  ).map(([severity, afterDays]) => ({
+    name: severity,
+    filters: { severity: [severity] },
+    approve: { afterDays },
+  }));
+  const { findings } = evaluate(sampleInput(patches, ['a=1.0'], { spec: { rules } }));
+  assert.deepEqual(
+    findings.map(({ patch, state, reasons }) => [patch, state, state === 'NOT_APPLICABLE' ? reasons[0] : '']),
+    [
+      ['a@1.1', 'NOT_APPLICABLE', 'superseded by a@1.2'],
+      ['a@1.2', 'PENDING_APPROVAL', ''],
+      ['a@1.3', 'PENDING_APPROVAL', ''],
+    ],
+  );
+});
+
 test('a source that no longer builds one of its packages: each package takes its own newest patch', () => {
   const old = samplePatch('s@1.1', { packages: [samplePackage('a', '1.1'), samplePackage('b', '1.1')] });
   const renewed = samplePatch('s@1.2', { packages: [samplePackage('a', '1.2')] });

@@ -107,7 +107,12 @@ export function decideBaseline(baseline: Baseline, catalog: Catalog, at: number)
       where: metadata.name,
     });
   }
-  const rejected = listTest(spec.rejected);
+  const rejects = listTest(spec.rejected);
+  const rejected = new Map<Patch, string>();
+  for (const patch of catalog.patches) {
+    const entry = rejects(patch);
+    if (entry !== null) rejected.set(patch, entry);
+  }
   const approved = listTest(spec.approved);
   const global = filterTest(spec.globalFilters, catalog);
   const rules = spec.rules.map((rule) => ({ rule, test: filterTest(rule.filters, catalog) }));
@@ -116,14 +121,14 @@ export function decideBaseline(baseline: Baseline, catalog: Catalog, at: number)
       ? delayStarts(
           catalog.patches,
           rule.approve.afterDays,
-          (patch) => counts(rule, patch) && global(patch) && test(patch) && rejected(patch) === null,
+          (patch) => counts(rule, patch) && global(patch) && test(patch) && !rejected.has(patch),
         )
       : undefined,
   );
 
   const decide = (patch: Patch): BaselineDecision => {
-    const no = rejected(patch);
-    if (no !== null) return { kind: 'rejected', rule: REJECTED_LIST, reason: oneLine(`"${no}" is on the rejected list`) };
+    const no = rejected.get(patch);
+    if (no !== undefined) return { kind: 'rejected', rule: REJECTED_LIST, reason: oneLine(`"${no}" is on the rejected list`) };
     const yes = approved(patch);
     const heldOff = yes !== null && patch.classification !== 'security' && !spec.approvedNonSecurity;
     if (yes !== null && !heldOff) {

@@ -328,9 +328,12 @@ const LOCALES = ['C.UTF-8', 'tr_TR.UTF-8'];
 const CHILD = `
 import { canonicalJson } from '#manifests/schema';
 import { evaluate, explain, resolveBaseline } from '#manifests/decide';
-import { sampleBaseline, sampleFleetCase, sampleInput, sampleGroup, sampleWindow } from '${new URL('sample.ts', import.meta.url).href}';
+import { sampleBaseline, sampleFleetCase, sampleInput, sampleGroup, sampleInstalled, samplePatch, sampleWindow } from '${new URL('sample.ts', import.meta.url).href}';
 const { catalog, inventory } = sampleFleetCase(300, 3, 200, 42);
 const at = Date.parse('2026-03-28T12:00:00Z');
+// In Turkish I and i are two letters, elsewhere one: an order by locale would show.
+catalog.patches.push(...['Ix@2', 'ia@2', 'IA@2'].map((id) => samplePatch(id, { severity: 'critical' })));
+inventory.packages.push(...['Ix=1', 'ia=1', 'IA=1'].map((text) => sampleInstalled(text)));
 const windows = [sampleWindow({ zone: 'host', start: '02:30' }), sampleWindow({ name: 'ist', zone: 'Asia/Kathmandu', days: ['mon'] })];
 const spec = { rules: [{ name: 'critical-iii', filters: { severity: ['critical'] }, approve: { afterDays: 9 } }], rejected: ['source-1*'], rejectedAction: 'block' };
 const input = sampleInput(catalog.patches, inventory.packages, { at, spec, group: sampleGroup({ windows }) });
