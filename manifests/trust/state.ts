@@ -129,7 +129,7 @@ export function loadState(folder: string, pinnedRoot: Uint8Array | undefined, li
       rebuilt = `a stored file is damaged: ${(error as Error).message}`;
     }
   } else if (stateBytes !== undefined) rebuilt = `${STATE_FILE} is damaged`;
-  else if (floorFile !== undefined) rebuilt = `${STATE_FILE} is gone`;
+  else if (floorFile !== undefined || fs.existsSync(join(folder, PINNED_FILE))) rebuilt = `${STATE_FILE} is gone`;
   if (state === undefined) state = { ...salvage(folder, pinned, limits), stamp, rebuilt };
   const floor = [floorFile, file?.floor].reduce<Floor>(
     (sum, next) => (next === undefined ? sum : higherFloor(sum, next)),

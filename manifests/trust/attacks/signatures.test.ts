@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import nacl from 'tweetnacl';
 import { openTrust } from '../client.ts';
 import type { Signer } from '../keys/signers.ts';
+import { malleated } from '../testing/malleated.ts';
 import { signerOf, signRaw, T0, TestRepository, temporaryFolder } from '../testing/repository.ts';
 import { canonicalBytes } from '../verify/canonical.ts';
 import type { JsonObject } from '../verify/json.ts';
@@ -135,14 +136,6 @@ test('S4 threshold zero, negative, fractional, or written as text', async () => 
     assert.throws(() => buildRoot(input), /threshold|integer/);
   }
 });
-
-const L = 2n ** 252n + 27742317777372353535851937790883648493n;
-/** The same signature with S + L: tweetnacl takes it, RFC 8032 (5.1.7) wants it refused. */
-export function malleated(signature: Uint8Array): Uint8Array {
-  const s = BigInt(`0x${Buffer.from(Buffer.from(signature.subarray(32)).toReversed()).toString('hex')}`) + L;
-  const bytes = Buffer.from(s.toString(16).padStart(64, '0'), 'hex').toReversed();
-  return Buffer.concat([signature.subarray(0, 32), bytes]);
-}
 
 test('S16 malleated signature, upper-case, trailing or short hex: such a signature counts as none', async (t) => {
   const { repository, refused } = await victim(t);

@@ -127,7 +127,7 @@ test('S8 missing, unparsable or loosely written expiry', async (t) => {
       });
       if (role === 'root') await repository.publishRoot();
       await repository.publish();
-      await assert.rejects(client.refresh(repository.fetcher), { code: 'trust.expires' }, `${role} ${expires}`);
+      await assert.rejects(client.refresh(repository.fetcher), { code: 'trust.expires' }, `${role} ${JSON.stringify(expires)}`);
       assert.equal(client.versions()?.timestamp, 1);
     }
   }

@@ -144,7 +144,7 @@ function readRole(entry: JsonObject, keys: Keys, what: string, where: string): R
 
 export function readRoot(signed: JsonObject, where: string): Root {
   const common = readCommon(signed, 'root', where);
-  const consistentSnapshot = signed['consistent_snapshot'] ?? false;
+  const consistentSnapshot = signed['consistent_snapshot'];
   if (typeof consistentSnapshot !== 'boolean') throw malformed(where, 'consistent_snapshot must be true or false');
   const keys = readKeys(signed['keys'], where);
   const entries = objectAt(signed['roles'], 'roles', where);
