@@ -40,7 +40,7 @@ export async function commit(attempt: Attempt): Promise<Ended> {
 
 export async function fail(attempt: Attempt): Promise<Ended> {
   const { data } = attempt;
-  if (!data.touched) {
+  if (!data.touched && data.rollback === 'none') {
     const code = data.error?.code ?? '';
     const refused =
       /^(?:run\.(?:precheck|no-way-back|window-closed|kept-back|blocked|no-package-system))$/.test(code) ||

@@ -1,0 +1,282 @@
+// For tests: a fake host under the real machine. Fake are the package system, the way back, the boot and the health checks;
+// real are the journal, the table, the engine and the acts.
+import type { Evaluation } from '#manifests/decide';
+import { windowState } from '#manifests/decide';
+import { silentLog } from '#manifests/platform/log';
+import type { Group, Inventory } from '#manifests/schema';
+import { sha256Of } from '#manifests/schema';
+import type { InstallItem, InstallPlan, PackageSystem, SystemFormat } from '../../packages/index.ts';
+import type { WayBack } from '../../snapshot/index.ts';
+import { type FailPoint, noFailPoints } from '../failpoints.ts';
+import { openJournal } from '../journal.ts';
+import type { RunWorld } from '../world.ts';
+
+export const START = Date.parse('2026-03-02T10:00:00Z'); // a Monday
+
+export interface FakeHost {
+  /** `name:arch` -> version: what the fake package database holds. */
+  readonly packages: Map<string, string>;
+  readonly components: Map<string, string>;
+  readonly world: RunWorld;
+  readonly group: Group;
+  /** What happens in this part of the host; each is consulted every time. */
+  readonly faults: {
+    plan: 'ok' | 'refused' | 'throws';
+    precheck: 'ok' | 'fails';
+    wayBack: 'ok' | 'none' | 'throws';
+    install: 'ok' | 'fails' | 'half' | 'lies';
+    audit: 'ok' | 'broken';
+    health: 'ok' | 'fails';
+    restore: 'ok' | 'fails' | 'lies';
+  };
+  readonly acts: string[];
+  now: number;
+  boot: number;
+  rebootEvidence: string[];
+  allowReboot: boolean;
+  failPoint: FailPoint;
+  inventory(): Inventory;
+  evaluation(formats?: readonly SystemFormat[]): Evaluation;
+}
+
+const NEW = '2.0';
+
+export function makeFakeHost(journalFile: string, group: Partial<Group> = {}): FakeHost {
+  const packages = new Map([
+    ['libfoo:amd64', '1.0'],
+    ['foo:amd64', '1.0'],
+  ]);
+  const components = new Map([['tool', '1.0.0']]);
+  const saved = new Map<string, { packages: Map<string, string>; components: Map<string, string> }>();
+  const acts: string[] = [];
+  const faults: FakeHost['faults'] = {
+    plan: 'ok',
+    precheck: 'ok',
+    wayBack: 'ok',
+    install: 'ok',
+    audit: 'ok',
+    health: 'ok',
+    restore: 'ok',
+  };
+  const signed: Group = {
+    schema: 'patchferry/group',
+    schemaVersion: 1,
+    name: 'site',
+    signedAt: '2026-03-01T00:00:00Z',
+    baselines: [],
+    windows: [
+      {
+        name: 'mon',
+        days: ['mon'],
+        start: '09:00',
+        durationMinutes: 120,
+        cutoffMinutes: 0,
+        zone: 'UTC',
+        validFrom: null,
+        validUntil: null,
+      },
+    ],
+    reboot: 'if-needed',
+    health: [{ name: 'alive', command: ['true'], timeoutSeconds: 5 }],
+    wayBack: 'required',
+    pollMinutes: 60,
+    freeBytes: 0,
+    newDependencies: 'allow',
+    removals: 'refuse',
+    ...group,
+  };
+
+  const items = (formats: readonly SystemFormat[]): InstallItem[] =>
+    formats.flatMap((format) =>
+      (format === 'deb' ? ['foo', 'libfoo'] : ['tool']).map((name) => ({
+        name,
+        arch: format === 'deb' ? 'amd64' : 'all',
+        from: (format === 'deb' ? packages.get(`${name}:amd64`) : components.get(name)) ?? null,
+        to: format === 'deb' ? NEW : '2.0.0',
+        sha256: sha256Of(name),
+        size: 10,
+        path: `pool/${name}`,
+        repository: 'vendor',
+        patch: `${format}-patch@2`,
+        format,
+      })),
+    );
+
+  const system = (format: SystemFormat): PackageSystem => ({
+    format,
+    available: async () => true,
+    indexPayloads: () => [],
+    async plan(wanted): Promise<InstallPlan> {
+      acts.push(`plan ${format}`);
+      if (faults.plan === 'throws') throw Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' });
+      return {
+        format,
+        items: [...wanted],
+        newPackages: [],
+        removals: [],
+        keptBack: [],
+        payloads: [],
+        changes: wanted.map(({ name, arch, from, to }) => ({ name, arch, from, to })),
+        refused: faults.plan === 'refused' ? { code: 'packages.removals', says: 'it would remove bar' } : null,
+        diskBytes: 0,
+        touches: ['/usr'],
+      };
+    },
+    async precheck() {
+      return [{ name: 'room', ok: faults.precheck === 'ok', says: 'as told', retryLater: true }];
+    },
+    async install(plan) {
+      acts.push(`install ${format}`);
+      if (faults.install === 'lies') return { ok: true, says: 'installed', output: '' };
+      for (const { name, arch, to } of faults.install === 'half' ? plan.items.slice(0, 1) : plan.items) {
+        if (faults.install === 'fails') break;
+        if (format === 'deb') packages.set(`${name}:${arch}`, to);
+        else components.set(name, to);
+      }
+      const ok = faults.install === 'ok';
+      return { ok, says: ok ? 'installed' : 'dpkg ended with 1', output: 'the end of the output' };
+    },
+    repair: async () => {
+      acts.push(`repair ${format}`);
+      return { ok: true, says: 'nothing to repair' };
+    },
+    audit: async () => (faults.audit === 'ok' ? [] : ['foo is half configured']),
+  });
+
+  const way: WayBack = {
+    kind: 'packages',
+    assess: async () => ({ possible: faults.wayBack !== 'none', says: 'a fake', costBytes: 0, notCovered: [] }),
+    async take(run) {
+      acts.push('take');
+      if (faults.wayBack === 'throws') throw Object.assign(new Error('EIO: i/o error'), { code: 'EIO' });
+      saved.set(run, { packages: new Map(packages), components: new Map(components) });
+      return { id: run, says: 'kept' };
+    },
+    async restore(id) {
+      acts.push('restore');
+      const before = saved.get(id);
+      if (faults.restore === 'fails' || before === undefined) return { ok: false, says: 'the copy is gone' };
+      if (faults.restore === 'lies') return { ok: true, says: 'restored' };
+      for (const [kind, now] of [
+        ['packages', packages],
+        ['components', components],
+      ] as const) {
+        now.clear();
+        for (const [key, value] of before[kind]) now.set(key, value);
+      }
+      return { ok: true, says: 'restored' };
+    },
+    async discard(id) {
+      acts.push('discard');
+      saved.delete(id);
+    },
+    list: async () => [...saved.keys()].map((id) => ({ id, takenAt: '2026-03-02T10:00:00Z' })),
+  };
+
+  const host: FakeHost = {
+    packages,
+    components,
+    faults,
+    acts,
+    group: signed,
+    now: START,
+    boot: 1,
+    rebootEvidence: [],
+    allowReboot: false,
+    failPoint: noFailPoints,
+    inventory: () => ({
+      schema: 'patchferry/inventory',
+      schemaVersion: 1,
+      takenAt: '2026-03-02T10:00:00Z',
+      hostname: 'fake',
+      product: 'debian-12',
+      arch: 'amd64',
+      bootId: `boot-${host.boot}`,
+      kernels: { running: `k${host.boot}`, installed: ['k1', 'k2'] },
+      zone: 'UTC',
+      labels: {},
+      facts: {},
+      packages: [...packages].map(([key, version]) => {
+        const [name = '', arch = ''] = key.split(':');
+        return { name, arch, version, source: name, sourceVersion: version, state: 'installed', held: false };
+      }),
+      components: Object.fromEntries(components),
+      freeBytes: {},
+    }),
+    evaluation: (formats = ['deb']) => {
+      const wanted = items(formats);
+      return {
+        at: '2026-03-02T10:00:00Z',
+        product: 'debian-12',
+        group: 'site',
+        baselines: [],
+        findings: [],
+        counts: {} as Evaluation['counts'],
+        nonCompliant: { critical: 0, security: 0, other: 0 },
+        compliant: false,
+        next: { action: 'install', says: 'now', at: null },
+        install: [...new Set(wanted.map(({ patch }) => patch))],
+        packages: wanted,
+        digest: sha256Of(formats.join()),
+        blocked: [],
+        window: windowState(signed.windows, host.now, 'UTC'),
+        notes: [],
+      };
+    },
+    world: {
+      journal: openJournal(journalFile, { now: START }),
+      clock: { now: () => host.now, monotonic: () => host.now },
+      log: silentLog,
+      signal: new AbortController().signal,
+      failPoint: (name) => host.failPoint(name),
+      get allowReboot() {
+        return host.allowReboot;
+      },
+      trustedNow: () => host.now,
+      evaluate: () => ({
+        ...host.evaluation(),
+        findings: (['deb', 'archive'] as const).map((format) => ({
+          patch: `${format}-patch@2`,
+          product: 'debian-12',
+          state: items([format]).every(({ from, to }) => from === to) ? 'INSTALLED' : 'MISSING',
+          compliant: true,
+          level: 'high',
+          packages: [],
+          reasons: [],
+          changesAt: null,
+        })),
+      }),
+      windowOf: (one, zone) => windowState(one?.windows ?? [], host.now, zone),
+      catalogs: () => [],
+      context: (_run, catalogs, signal) => ({
+        root: '/',
+        workFolder: '/nonexistent',
+        payloadPath: (sha256) => sha256,
+        catalogs,
+        log: silentLog,
+        clock: { now: () => host.now, monotonic: () => host.now },
+        signal,
+        archiveRoot: '/nonexistent',
+      }),
+      fetchPayloads: async () => undefined,
+      say: () => undefined,
+      hands: {
+        systems: { deb: system('deb'), archive: system('archive') },
+        ways: [way],
+        inventory: async () => host.inventory(),
+        digest: (inventory) =>
+          sha256Of(JSON.stringify(inventory.packages.map(({ name, version }) => `${name}=${version}`).toSorted())),
+        reboot: async () => {
+          acts.push('reboot');
+        },
+        checkHealth: async () => {
+          const touched = [...packages.values(), ...components.values()].some((version) => version.startsWith('2'));
+          const healthy = faults.health === 'ok' || !touched;
+          return { healthy, says: healthy ? 'passed' : 'no answer' };
+        },
+        rebootEvidence: () => host.rebootEvidence,
+      },
+    },
+  };
+  return host;
+}
