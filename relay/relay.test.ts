@@ -111,7 +111,11 @@ test('S33 a sync killed at writes, renames, links and flushes all along its way:
       for (const point of queue) await sweep(point);
     }),
   );
-  assert.deepEqual([...seen].toSorted((a, b) => a - b), [1, 2], 'points before and after the switch were hit');
+  assert.deepEqual(
+    [...seen].toSorted((a, b) => a - b),
+    [1, 2],
+    'points before and after the switch were hit',
+  );
 });
 
 /** Starts `run` as a process and waits until it serves. */

@@ -35,6 +35,7 @@ export function httpOrigin(url: string, options: HttpOptions = {}): Origin {
     headersTimeout: limits.headersMs,
     bodyTimeout: limits.windowMs * 2, // the guard's window ends it sooner
     keepAliveTimeout: limits.keepAliveMs,
+    keepAliveMaxTimeout: limits.keepAliveMs,
     connect: { timeout: limits.connectMs, ...(options.ca === undefined ? {} : { ca: options.ca }) },
   });
 

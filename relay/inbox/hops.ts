@@ -14,6 +14,9 @@ export type Delivery =
   /** Never: these bytes will not be taken. */
   | { readonly kind: 'refused'; readonly says: string };
 
+/** What a relay says to bytes that it will never take; anything else may change (a roster that lags, a full disk). */
+const FOR_GOOD = ['inbox.malformed', 'inbox.kind', 'inbox.signature', 'inbox.revoked-agent', 'serve.too-large'];
+
 export interface Hop {
   readonly name: string;
   /** @throws transfer.*, inbox.no-folder, inbox.full when the hop itself cannot be used now */
@@ -37,8 +40,9 @@ function relayHop(url: string): Hop {
         if (/"state":"(?:kept|duplicate)"/.test(Buffer.from(body).toString('latin1'))) return { kind: 'delivered' };
         return { kind: 'later', says: `${origin.name} answers with status ${status} but not as a relay does` };
       }
-      const says = `${origin.name} answers with status ${status}: ${Buffer.from(body).toString('utf8').slice(0, 500).trim()}`;
-      return status === 400 || status === 413 ? { kind: 'refused', says } : { kind: 'later', says };
+      const told = Buffer.from(body).toString('utf8').slice(0, 500).trim();
+      const says = `${origin.name} answers with status ${status}: ${told}`;
+      return FOR_GOOD.some((code) => told.includes(`"code":"${code}"`)) ? { kind: 'refused', says } : { kind: 'later', says };
     },
     close: () => origin.close(),
   };

@@ -140,18 +140,15 @@ export function switchTo(
   fs.symlinkSync(join('..', '..', 'payloads'), payloads);
   writeFileAtomic(join(layout.next, 'generation.json'), `${JSON.stringify(record, null, 1)}\n`);
   flushFolders(layout.next);
-  onStep('sealed');
   const place = join(layout.generations, String(record.number));
   fs.rmSync(place, { recursive: true, force: true }); // numbered by an attempt that ended before it became current
   fs.renameSync(layout.next, place);
   syncFolder(layout.generations);
-  onStep('numbered');
   const link = `${layout.current}.new`;
   fs.rmSync(link, { force: true });
   fs.symlinkSync(join('generations', String(record.number)), link);
   fs.renameSync(link, layout.current);
   syncFolder(layout.root);
-  onStep('switched');
 }
 
 function flushFolders(folder: string): void {

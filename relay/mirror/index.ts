@@ -8,6 +8,6 @@ export {
   readCurrentTarget,
   summaryOf,
 } from './generations.ts';
-export { type SyncOptions, type SyncReport, type SyncStep, syncMirror } from './sync.ts';
+export { type SyncOptions, type SyncReport, syncMirror } from './sync.ts';
 export { type VerifyReport, verifyMirror } from './verify.ts';
 export { PAYLOAD_CHOICES, type PayloadChoice } from './wanted.ts';

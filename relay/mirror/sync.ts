@@ -32,9 +32,6 @@ export const SYNC_LIMITS = {
   parallelPayloads: 3,
 } as const;
 
-/** The journal of a sync, in order; a process killed after any of these is taken up again by the next sync. */
-export type SyncStep = 'refreshed' | 'document' | 'payload' | 'sealed' | 'numbered' | 'switched';
-
 export interface SyncOptions {
   /** The mirror's folder. */
   readonly mirror: string;
@@ -50,7 +47,6 @@ export interface SyncOptions {
   readonly log: Log;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((doneBytes: number, totalBytes: number) => void) | undefined;
-  readonly onStep?: ((step: SyncStep) => void) | undefined;
 }
 
 export interface SyncReport {
@@ -97,7 +93,6 @@ async function syncLocked(options: SyncOptions): Promise<SyncReport> {
 async function syncFrom(origin: Origin, trust: TrustClient, options: SyncOptions): Promise<SyncReport> {
   for (let round = 1; ; round += 1) {
     const { changed, versions } = await trust.refresh(origin, options.signal);
-    options.onStep?.('refreshed');
     try {
       return await bringHere(origin, trust, options, versions);
     } catch (error) {
@@ -153,7 +148,7 @@ async function bringHere(
     products: documents.read.catalogs.map(({ product }) => product).toSorted(),
   };
   options.signal?.throwIfAborted();
-  switchTo(layout, record, (step) => options.onStep?.(step));
+  switchTo(layout, record);
   fs.rmSync(layout.damaged, { force: true });
   options.log.info({ generation: record.number, from: origin.name, ...versions, absent: payloads.absent }, 'new generation');
   return {
@@ -208,7 +203,6 @@ async function bringDocuments(
     const path = targetFilePath(target.path, target.sha256);
     keep.add(path);
     readInto(read, target.path, await bring(target, path));
-    options.onStep?.('document');
   }
   return { read, fetched, fetchedBytes };
 }
@@ -266,7 +260,6 @@ async function bringPayloads(
       try {
         await store.fetch(origin, payload, { onBytes, signal });
         counts.fetched += 1;
-        options.onStep?.('payload');
       } catch (error) {
         if (!payload.required && isFault(error, 'transfer.missing')) {
           counts.absent += 1;
