@@ -65,7 +65,7 @@ export const btrfsSnapshot: WayBack = {
       return none('btrfs-progs is not installed');
     }
     const { outside } = parts(context, plans);
-    const copies = outside.roots.length === 0 ? 0 : savedBytes(context, outside, plans);
+    const copies = outside.roots.length === 0 ? 0 : await savedBytes(context, outside, plans);
     const { bavail, bsize } = fs.statfsSync(context.root);
     if (bavail * bsize <= copies) return none(`no room for copies of ${outside.roots.join(', ')}`);
     return {

@@ -22,7 +22,7 @@ export const packages: WayBack = {
   async assess(plans, context) {
     const mine = debs(plans);
     if (mine.length === 0) return { possible: false, says: 'no packages are in the plan', costBytes: 0, notCovered: [] };
-    const costBytes = savedBytes(context, partOf(context, mine), mine);
+    const costBytes = await savedBytes(context, partOf(context, mine), mine);
     fs.mkdirSync(store(context), { recursive: true, mode: 0o700 });
     const { bavail, bsize } = fs.statfsSync(store(context));
     const possible = bavail * bsize > costBytes;

@@ -56,8 +56,10 @@ function withoutCopy(
     return `${path} changed, and no copy of it was kept`;
   }
   if (was.type !== 'link') {
-    fs.lchownSync(live, was.uid, was.gid);
-    fs.chmodSync(live, was.mode);
+    const current = fs.lstatSync(live);
+    // Only where it differs: a change of owner makes the kernel drop the file's capabilities.
+    if (current.uid !== was.uid || current.gid !== was.gid) fs.lchownSync(live, was.uid, was.gid);
+    if ((fs.lstatSync(live).mode & 0o7777) !== was.mode) fs.chmodSync(live, was.mode);
   }
   return undefined;
 }

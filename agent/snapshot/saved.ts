@@ -36,16 +36,16 @@ interface SavedList {
 
 /**
  * The files of the part that have to be copied, because a run can change them: all settings and databases (/etc, /var), the
- * files of packages that change, and files that no package owns (caches, initial RAM disks, compiled Python). Files of packages
- * that stay are only listed: nothing changes them but a diversion, which is undone by moving the file back.
+ * files of packages that change, files with capabilities, and files that no package owns (caches, initial RAM disks, compiled
+ * Python). Other files of packages that stay are only listed: nothing changes them but a diversion, which is undone by moving the file back.
  */
-export function choose(
+async function choose(
   context: HostContext,
   part: Part,
   plans: readonly InstallPlan[],
-): { before: Map<string, Entry>; copied: string[] } {
+): Promise<{ before: Map<string, Entry>; copied: string[] }> {
   const { entries } = scan(context.root, part.roots, part.paths);
-  const changed = new Set(pathsOfChanged(context, plans));
+  const changed = new Set([...pathsOfChanged(context, plans), ...(await pathsWithCapabilities(context))]);
   const owned = pathsOfAll(context);
   const copied: string[] = [];
   for (const [path, { type }] of entries) {
@@ -57,8 +57,8 @@ export function choose(
 }
 
 /** Bytes of the copies that `takeSaved` would make. */
-export function savedBytes(context: HostContext, part: Part, plans: readonly InstallPlan[]): number {
-  const { before, copied } = choose(context, part, plans);
+export async function savedBytes(context: HostContext, part: Part, plans: readonly InstallPlan[]): Promise<number> {
+  const { before, copied } = await choose(context, part, plans);
   return copied.reduce((sum, path) => sum + Math.max(4096, before.get(path)?.size ?? 0), 0);
 }
 
@@ -69,7 +69,7 @@ export async function takeSaved(
   part: Part,
   plans: readonly InstallPlan[],
 ): Promise<number> {
-  const { before, copied } = choose(context, part, plans);
+  const { before, copied } = await choose(context, part, plans);
   const takenAtMs = context.clock.now();
   await copyPaths(context, context.root, join(folder, 'files'), copied, before);
   await syncFileSystem(context, folder);

@@ -4,7 +4,7 @@
 //   excluded  what belongs to the running host or to patchferry itself, even inside those folders
 import * as fs from 'node:fs';
 import { posix } from 'node:path';
-import { type HostContext, type InstallPlan, reach } from '../packages/index.ts';
+import { type HostContext, hostCommand, type InstallPlan, reach } from '../packages/index.ts';
 
 /** Folders that are compared as a whole. Merged ones (`/bin` -> `usr/bin`) are links and compared as such. */
 const ROOTS = [
@@ -61,6 +61,9 @@ const NOT_ON_DISK = ['/proc', '/sys', '/dev', '/run', '/tmp', '/var/run', '/var/
 const KEEPS_DATA =
   /^(?:postgresql|mysql|mariadb|mongodb|redis|valkey|slapd|elasticsearch|opensearch|influxdb|rabbitmq|cassandra|couchdb)/;
 
+/** For looking through /usr once, on a slow disk. */
+const CAPABILITIES_MS = 120_000;
+
 function isBelow(path: string, folder: string): boolean {
   return path === folder || path.startsWith(`${folder}/`);
 }
@@ -92,6 +95,19 @@ export function pathsOfChanged(context: Pick<HostContext, 'root'>, plans: readon
     }
   }
   return [...paths].filter((path) => !isExcluded(path));
+}
+
+/**
+ * Files with capabilities (`/usr/bin/ping`): the list of what was there cannot say them, so they are always copied. A host
+ * without libcap2-bin has none: packages then fall back to set-uid.
+ */
+export async function pathsWithCapabilities(context: Pick<HostContext, 'root'>): Promise<string[]> {
+  if (!['/usr/sbin/getcap', '/sbin/getcap'].some((path) => fs.existsSync(reach(context, path)))) return [];
+  const result = await hostCommand(context, 'getcap', ['-r', '/usr'], { timeoutMs: CAPABILITIES_MS });
+  return result.stdout.split('\n').flatMap((line) => {
+    const path = /^(\/.*) cap_\S+$/.exec(line)?.[1];
+    return path === undefined ? [] : [path];
+  });
 }
 
 /** Every path that any installed package lists. */
@@ -157,5 +173,5 @@ function otherMounts(context: Pick<HostContext, 'root'>): string[] {
     const real = device?.startsWith('/dev/') === true || device?.includes(':') === true;
     return real && path !== undefined && path !== '/' ? [path.replace(/\\040/g, ' ')] : [];
   });
-  return [...new Set(found)].filter((path) => !isBelow(path, '/.patchferry'));
+  return [...new Set(found)].filter((path) => !NOT_ON_DISK.some((folder) => isBelow(path, folder)));
 }
