@@ -3,4 +3,4 @@
 import { main } from '#manifests/platform/cli';
 import { program } from './cli/index.ts';
 
-await main(program);
+void main(program);

@@ -6,7 +6,7 @@ import * as fs from 'node:fs';
 import * as os from 'node:os';
 import { join, resolve } from 'node:path';
 import { after, test } from 'node:test';
-import { isFault } from '#manifests/errors';
+import { declaredFaults, isFault } from '#manifests/errors';
 import { runCommandLine } from '#manifests/platform/cli';
 import { silentLog } from '#manifests/platform/log';
 import { run } from '#manifests/platform/process';
@@ -293,7 +293,7 @@ test('commands: sync, status, verify and gc with their exit codes and reports', 
       .exit,
     8,
   );
-  assert.equal((await cli('sync', '--upstream', publisher.folder, ...foldersFlags(freshPlace()))).exit, 5, 'no pinned root');
+  assert.equal((await cli('sync', '--upstream', publisher.folder, ...foldersFlags(freshPlace()))).exit, 2, 'no pinned root');
   assert.equal((await cli('sync', ...foldersFlags(freshPlace()))).exit, 2, 'no upstream');
 });
 
@@ -303,4 +303,14 @@ test('the next sync: jittered, sooner after a failure, never later than the sett
   assert.equal(nextSyncAt(0, 1, 15, 0), 60_000);
   assert.equal(nextSyncAt(0, 3, 15, 0), 240_000);
   assert.equal(nextSyncAt(0, 1_000, 15, 0), 900_000);
+});
+
+test('the README names every setting, command and error code of the relay', async () => {
+  await import('./inbox/index.ts');
+  const text = fs.readFileSync(resolve(import.meta.dirname, 'README.md'), 'utf8');
+  const codes = declaredFaults().filter(({ code }) => /^(?:mirror|inbox|serve|transfer)\./.test(code));
+  assert.ok(codes.length > 20);
+  for (const { code } of codes) assert.ok(text.includes(`\`${code}\``), code);
+  for (const setting of Object.keys(relaySettings.shape)) assert.ok(text.includes(`\`${setting}\``), setting);
+  for (const { name } of program.commands) assert.ok(text.includes(`\`${name}`), name);
 });

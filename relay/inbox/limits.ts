@@ -30,5 +30,4 @@ export const fault = defineFaults('inbox', {
   full: { exit: EXIT.unreachable, next: 'Keep it and try again later or at another relay; free space on this one.' },
   'too-many': { exit: EXIT.unreachable, next: 'Try again after the publisher has collected the enrolments that wait.' },
   'no-folder': { exit: EXIT.unreachable, next: 'Make the inbox folder, or mount its medium; it is never made by itself.' },
-  refused: { exit: EXIT.refused, next: 'Read the reason beside the item under refused/; nothing was deleted.' },
 });

@@ -130,11 +130,7 @@ export function placeFile(folder: string, path: string, content: { bytes: Uint8A
  * Completes the generation in the making and makes it current: the tree is flushed before it gets its number, and the link
  * is replaced by rename, so a reader, and a disk after a power cut, has the old generation or the new one (S21).
  */
-export function switchTo(
-  layout: MirrorLayout,
-  record: Generation,
-  onStep: (step: 'sealed' | 'numbered' | 'switched') => void,
-): void {
+export function switchTo(layout: MirrorLayout, record: Generation): void {
   const payloads = join(layout.next, 'payloads');
   fs.rmSync(payloads, { recursive: true, force: true });
   fs.symlinkSync(join('..', '..', 'payloads'), payloads);

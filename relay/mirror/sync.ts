@@ -79,15 +79,20 @@ async function syncLocked(options: SyncOptions): Promise<SyncReport> {
   if (options.pinnedRoot !== undefined && pinned === undefined) {
     throw fault('no-root', `there is no ${options.pinnedRoot}`, { where: options.pinnedRoot });
   }
-  const trust = openTrust({
-    folder: options.trust,
-    now: () => options.clock.now(),
-    ...(pinned === undefined ? {} : { pinnedRoot: pinned }),
-  });
+  const trust = openTrustOrSay(options, pinned);
   const failures: { origin: string; code: string; message: string }[] = [];
   const upstream = failover(options.origins, { clock: options.clock, onFailure: (failure) => failures.push(failure) });
   const report = await upstream.attempt((origin) => syncFrom(origin, trust, options));
   return { ...report, failures };
+}
+
+function openTrustOrSay(options: SyncOptions, pinnedRoot: Uint8Array | undefined): TrustClient {
+  try {
+    return openTrust({ folder: options.trust, now: () => options.clock.now(), pinnedRoot });
+  } catch (cause) {
+    if (pinnedRoot !== undefined || !isFault(cause, 'trust.no-root')) throw cause;
+    throw fault('no-root', 'a first sync needs the root.json of the publisher', { cause });
+  }
 }
 
 async function syncFrom(origin: Origin, trust: TrustClient, options: SyncOptions): Promise<SyncReport> {
