@@ -9,7 +9,7 @@ import { readFileBounded, writeFileAtomic } from '#manifests/platform/files';
 import type { HostContext, InstallPlan } from '../packages/index.ts';
 import { copyPaths, fault, syncFileSystem } from './copy.ts';
 import { type PutBackOutcome, putBack } from './put-back.ts';
-import { isInRoots, pathsOfAll, pathsOfChanged } from './scope.ts';
+import { isInRoots, pathsOfAll, pathsOfChanged, pathsWithCapabilities } from './scope.ts';
 import { type Entry, fromRows, scan, toRows } from './tree.ts';
 
 const LIMITS = {
