@@ -100,26 +100,34 @@ async function writeEntry(entry: ReadEntry, target: string): Promise<void> {
   }
 }
 
+const TAR_BLOCK_BYTES = 512;
+
+/** POSIX ustar and GNU headers have this word at 257 (pax(1), "ustar Header Block"). */
+function isTar(head: Buffer): boolean {
+  return head.subarray(257, 262).toString('latin1') === 'ustar';
+}
+
 /** Counts what comes out of the gzip stream and ends it when it is out of proportion; the first bytes must be a tar's. */
 function guardStream(packedBytes: number): Transform {
   let total = 0;
-  let head = Buffer.alloc(0);
+  let head: Buffer | undefined = Buffer.alloc(0);
   return new Transform({
     transform(chunk: Buffer, _encoding, done) {
       total += chunk.length;
-      if (head.length < 512) {
-        head = Buffer.concat([head, chunk.subarray(0, 512 - head.length)]);
-        if (head.length === 512 && head.subarray(257, 262).toString('latin1') !== 'ustar') {
-          return done(fault('archive', 'it is not a tar archive inside'));
-        }
-      }
       if (total > ARCHIVE_LIMITS.totalBytes)
         return done(fault('archive', `it unpacks to more than ${ARCHIVE_LIMITS.totalBytes} bytes`));
       if (total > ARCHIVE_LIMITS.ratioFromBytes && total > packedBytes * ARCHIVE_LIMITS.ratio) {
         return done(fault('archive', `it unpacks to more than ${ARCHIVE_LIMITS.ratio} times its size`));
       }
-      return done(null, chunk);
+      if (head === undefined) return done(null, chunk);
+      head = Buffer.concat([head, chunk]);
+      if (head.length < TAR_BLOCK_BYTES) return done(); // held back until it is known to be a tar
+      if (!isTar(head)) return done(fault('archive', 'it is not a tar archive inside (S32)'));
+      const first = head;
+      head = undefined;
+      return done(null, first);
     },
+    flush: (done) => done(head === undefined ? null : fault('archive', 'it is not a tar archive inside (S32)')),
   });
 }
 
