@@ -56,8 +56,10 @@ export interface Workflow {
 
 /** Runs the client workflow to its end and gives the new state, saved. On an error what was proven so far is saved too. */
 export async function runWorkflow(work: Workflow): Promise<TrustState> {
-  const timestampBytes = await fetchTimestamp(work);
-  if (timestampBytes === 'unchanged') return work.state;
+  // The specification asks for the root first; asking for the timestamp first lets "nothing new" cost one request. The
+  // bytes are believed only after the root update in either order.
+  const early = work.options.alwaysAskForRoot === true ? undefined : await fetchTimestamp(work);
+  if (early === 'unchanged') return work.state;
 
   // 5.3: update the root, one version after the other.
   let state = await updateRoots(work);
@@ -70,6 +72,8 @@ export async function runWorkflow(work: Workflow): Promise<TrustState> {
   state = rotated ? { ...state, timestamp: undefined, snapshot: undefined, floor } : { ...state, floor };
   let time = trustedTimeOf(state, work.now);
   checkRootFresh(root, time);
+  const timestampBytes = early ?? (await fetchTimestamp(work));
+  if (timestampBytes === 'unchanged') return state; // not asked conditionally, so never answered so
 
   const known: Known = { timestamp: stillSigned(root, state.timestamp), snapshot: stillSigned(root, state.snapshot) };
   try {

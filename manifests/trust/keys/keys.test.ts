@@ -50,7 +50,7 @@ test('RFC 8032, 7.1: test vectors of Ed25519', () => {
 });
 
 test('RFC 7748: the key agreement of 6.1, and the function of 5.2', () => {
-  const alice = generateBoxKey(() => bytes('77076d0a7318a57d3c16c17251b26645df4c2f92ebc0992ac177fba51db92c2a'));
+  const alice = generateBoxKey(() => bytes('77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a'));
   const bob = generateBoxKey(() => bytes('5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb'));
   assert.equal(alice.publicKey, '8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a');
   const secret = diffieHellman({ privateKey: boxKeyObject(alice), publicKey: createPublicKey(boxKeyObject(bob)) });
@@ -219,17 +219,21 @@ test('a PKCS#11 token signs metadata: SoftHSM through pkcs11-tool, Ed25519 and E
     join(folder, 'softhsm2.conf'),
     `directories.tokendir = ${join(folder, 'tokens')}\nobjectstore.backend = file\nlog.level = ERROR\n`,
   );
-  const env = { PATH: process.env['PATH'] ?? '', SOFTHSM2_CONF: join(folder, 'softhsm2.conf'), LC_ALL: 'C.UTF-8' };
+  const env = { PATH: process.env['PATH'] ?? '', SOFTHSM2_CONF: join(folder, 'softhsm2.conf'), LC_ALL: 'C.UTF-8', PIN: '1234' };
   const tool = async (...args: string[]) => {
     const ran = await run('pkcs11-tool', ['--module', module, ...args], { timeoutMs: 60_000, env });
     assert.equal(ran.code, 0, ran.stderr);
   };
   await tool('--init-token', '--slot-index', '0', '--label', 'test', '--so-pin', '12345678');
   await tool('--token-label', 'test', '--login', '--login-type', 'so', '--so-pin', '12345678', '--init-pin', '--pin', '1234');
-  const login = ['--token-label', 'test', '--login', '--pin', '1234'];
+  const login = ['--token-label', 'test', '--login', '--pin', 'env:PIN'];
   const kinds = [
-    { id: '01', type: 'EC:edwards25519', mechanism: ['--mechanism', 'EDDSA'] },
-    { id: '02', type: 'EC:prime256v1', mechanism: ['--mechanism', 'ECDSA-SHA256', '--signature-format', 'openssl'] },
+    { id: '01', type: 'EC:edwards25519', mechanism: ['--mechanism', 'EDDSA', '--input-file', '{in}'] },
+    {
+      id: '02',
+      type: 'EC:prime256v1',
+      mechanism: ['--mechanism', 'ECDSA', '--signature-format', 'openssl', '--input-file', '{sha256}'],
+    },
   ];
   for (const { id, type, mechanism } of kinds) {
     await tool(...login, '--keypairgen', '--key-type', type, '--id', id);
@@ -252,19 +256,7 @@ test('a PKCS#11 token signs metadata: SoftHSM through pkcs11-tool, Ed25519 and E
     const signer = commandSigner({
       key,
       command: 'pkcs11-tool',
-      args: [
-        '--module',
-        module,
-        ...login,
-        '--sign',
-        '--id',
-        id,
-        ...mechanism,
-        '--input-file',
-        '{in}',
-        '--output-file',
-        '{out}',
-      ],
+      args: ['--module', module, ...login, '--sign', '--id', id, ...mechanism, '--output-file', '{out}'],
       env,
     });
     const { buildTargets } = await import('../write/build.ts');

@@ -1,4 +1,5 @@
 // Who signs: a key in memory, a key file, or another program (an HSM, a KMS, a person's token). All asynchronous, one interface.
+import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -40,7 +41,9 @@ export interface CommandSignerOptions {
   readonly command: string;
   /**
    * Arguments. `{in}` stands for a file with the message, `{out}` for the file the program writes the raw signature to.
-   * Without `{in}` the message goes to standard input; without `{out}` the signature is read from standard output as hex.
+   * `{sha256}` stands for a file with the message's SHA-256, for tokens that hash nothing themselves. Without `{in}` and
+   * `{sha256}` the message goes to standard input; without `{out}` the signature is read from standard output as hex.
+   * Arguments are seen by other users of the host: hand a PIN over through `env`, as in `--pin env:PIN`.
    */
   readonly args: readonly string[];
   /** A person may have to touch a token: at most this long. Milliseconds. */
@@ -62,11 +65,15 @@ export function commandSigner(options: CommandSignerOptions): Signer {
       try {
         const input = join(folder, 'message');
         const output = join(folder, 'signature');
-        const byFile = args.some((arg) => arg.includes('{in}'));
-        if (byFile) writeFileSync(input, message, { mode: 0o600 });
+        const digest = join(folder, 'sha256');
+        const byFile = args.some((arg) => arg.includes('{in}') || arg.includes('{sha256}'));
+        if (byFile) {
+          writeFileSync(input, message, { mode: 0o600 });
+          writeFileSync(digest, createHash('sha256').update(message).digest(), { mode: 0o600 });
+        }
         const ran = await runOrThrow(
           command,
-          args.map((arg) => arg.replaceAll('{in}', input).replaceAll('{out}', output)),
+          args.map((arg) => arg.replaceAll('{in}', input).replaceAll('{sha256}', digest).replaceAll('{out}', output)),
           { timeoutMs: options.timeoutMs ?? SIGN_TIMEOUT_MS, env: options.env, ...(byFile ? {} : { input: message }) },
         );
         const hex = args.some((arg) => arg.includes('{out}'))
