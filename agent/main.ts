@@ -2,4 +2,4 @@
 import { main } from '#manifests/platform/cli';
 import { agentProgram } from './cli/index.ts';
 
-await main(agentProgram);
+void main(agentProgram);

@@ -20,4 +20,6 @@ export const POLL_LIMITS = {
   longestRestMs: 3_600_000,
   /** Between two polls where the group does not say, minutes. */
   minutes: 60,
+  /** The same while this host waits for approval. */
+  waitingMinutes: 5,
 } as const;

@@ -65,7 +65,12 @@ async function end(attempt: Attempt, outcome: RunBody['outcome'], says: string):
   world.failPoint('result.before');
   journal.atomically(() => {
     if (outcome === 'committed') journal.backOff.clear(digest);
-    else retryAt = journal.backOff.fail(digest, text, now, RUN_LIMITS.retryFirstMs, RUN_LIMITS.retryMostMs).until;
+    else {
+      const line = data.error?.code.startsWith('transfer.') === true;
+      const first = line ? RUN_LIMITS.fetchFirstMs : RUN_LIMITS.retryFirstMs;
+      const most = line ? RUN_LIMITS.fetchMostMs : RUN_LIMITS.retryMostMs;
+      retryAt = journal.backOff.fail(digest, text, now, first, most).until;
+    }
     if (outcome === 'committed') journal.setMeta(LAST_COMMITTED, data.ways.length > 0 ? id : null);
     if (outcome === 'rollback-failed') journal.setMeta(HANDS_NEEDED, id);
     if (data.undoes !== null && outcome === 'rolled-back') journal.setMeta(LAST_COMMITTED, null);

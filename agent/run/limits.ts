@@ -15,6 +15,9 @@ export const RUN_LIMITS = {
   /** First pause after an attempt that did not succeed; doubles up to `retryMostMs`. */
   retryFirstMs: 15 * 60_000,
   retryMostMs: 24 * 3_600_000,
+  /** The same where bytes did not arrive: lines come back sooner than causes go away. */
+  fetchFirstMs: 60_000,
+  fetchMostMs: 3_600_000,
   /** Kept of what a health check printed, characters. */
   healthOutput: 1_500,
   /** Kept of an error's message. */

@@ -35,8 +35,8 @@ function begin(fake: FakeHost, formats: Parameters<FakeHost['evaluation']>[0] = 
 }
 
 function ended(end: RunEnd | undefined): Ended {
-  assert.equal(end?.kind, 'ended');
-  return end as Ended;
+  assert.ok(end?.kind === 'ended');
+  return end;
 }
 
 const statesOf = ({ body }: Ended) => body.states.map(({ state }) => state).join(' ');

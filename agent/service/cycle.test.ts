@@ -160,19 +160,24 @@ describe('refused: a named error, the host unchanged, the last good state kept',
     assert.equal(pictureOf(host), picture);
   });
 
-  test('a tampered payload: transfer.hash, one result, and a stored pause', async () => {
+  test('a tampered payload: transfer.hash, told once, and asked again by hand only', async () => {
     host.relay.tamper = (path, bytes) => (path.startsWith('payloads/') ? flip(bytes) : bytes);
     const ran = await host.agent(['once']);
     assert.equal(ran.code, 5, ran.out + ran.err);
     assert.match(ran.out, /transfer\.hash/);
     assert.equal(host.tool(), 'one');
     const again = await host.agent(['once']);
-    assert.equal(again.code, 4, again.out + again.err);
-    assert.match(again.out, /tried again after/);
-    const failed = openAll(host.relay.results, host.publisher).filter(
-      ({ result }) => result.kind === 'run' && result.body.outcome === 'failed',
+    assert.equal(again.code, 5, again.out + again.err);
+    assert.match(again.out, /asked again after/);
+    const told = openAll(host.relay.results, host.publisher).filter(
+      ({ result }) => result.kind === 'alert' && result.body.code === 'transfer.hash',
     );
-    assert.equal(failed.length, 1);
+    assert.equal(told.length, 1);
+    assert.equal(host.tool(), 'one');
+    host.relay.tamper = (path, bytes) => (path.startsWith('payloads/') ? undefined : bytes);
+    const absent = await host.agent(['once']);
+    assert.equal(absent.code, 4, absent.out + absent.err);
+    assert.match(absent.out, /run\.payloads-missing/);
   });
 
   test('a tampered timestamp and an old one: refused by name', async () => {

@@ -16,6 +16,7 @@ import {
   LAST_COMMITTED,
   oneLine,
   type ResultStamp,
+  RUN_LIMITS,
   type RunEnd,
   type RunStep,
   type RunWorld,
@@ -213,7 +214,8 @@ class Cycle {
       return;
     }
     const evaluation = await this.#evaluateAndScan();
-    if (!(await this.#mayRun(evaluation))) return;
+    const delivered = await this.#prefetch(evaluation);
+    if (!(await this.#mayRun(evaluation)) || !delivered) return;
     const inventory = await this.#inventory();
     const ended = await beginRun(
       {
@@ -270,6 +272,53 @@ class Cycle {
     if (!evaluation.window.open) this.#soonest(evaluation.window.opensAt);
     this.#soonest(Number(journal.meta('scan.at') ?? clock.now()) + OUTBOX_LIMITS.scanEveryMs);
     return evaluation;
+  }
+
+  /**
+   * Brings the payloads of the set here, also before its window opens: a thin line must not eat the window. What a relay
+   * does not have yet comes when the publisher has fetched it. @returns whether all are here
+   */
+  async #prefetch({ packages, digest }: Evaluation): Promise<boolean> {
+    const { journal, clock } = this.#agent;
+    if (packages.length === 0) return true;
+    const name = `payloads:${digest}`;
+    if (this.#sync.changed || this.#options.eager) journal.backOff.clear(name);
+    const paused = journal.backOff.get(name);
+    if (paused !== undefined && paused.until > clock.now()) {
+      this.#soonest(paused.until);
+      this.#exit ??= EXIT.deferred;
+      this.#says.push(
+        `payloads have not arrived (${oneLine(paused.says, 200)}); asked again after ${utcSeconds(paused.until)}`,
+      );
+      return false;
+    }
+    try {
+      await this.#world.fetchPayloads(packages, this.#options.signal);
+      journal.backOff.clear(name);
+      return true;
+    } catch (error) {
+      if (this.#options.signal.aborted || !isFault(error)) throw error;
+      const reasons = error.cause instanceof AggregateError ? (error.cause.errors as unknown[]) : [error];
+      const refusal = reasons.find((reason) => isFault(reason) && isRefusal(reason));
+      const absent = reasons.every((reason) => isFault(reason, 'transfer.missing'));
+      const told = isFault(refusal) ? refusal : error;
+      const message = absent ? 'not every payload of the set is at a relay yet' : told.message;
+      const code = absent ? 'run.payloads-missing' : told.code;
+      if (refusal !== undefined || absent) {
+        tellAlert(journal, { code, message, where: told.where ?? null }, this.#stamp(await this.#boot()), clock.now());
+      }
+      const { until } = journal.backOff.fail(
+        name,
+        `${code}: ${message}`,
+        clock.now(),
+        RUN_LIMITS.fetchFirstMs,
+        RUN_LIMITS.fetchMostMs,
+      );
+      this.#soonest(until);
+      this.#exit ??= refusal !== undefined ? EXIT.refused : absent ? EXIT.deferred : EXIT.unreachable;
+      this.#says.push(`${code}: ${oneLine(message, 300)}; asked again after ${utcSeconds(until)}`);
+      return false;
+    }
   }
 
   /** The state Wait: whether the set may be installed now; says until when not. */

@@ -7,7 +7,7 @@ import { pause } from '#manifests/platform/clock';
 import { nextSlotAt, POLL_LIMITS, slotOf } from '../poll/index.ts';
 import { asRunError } from '../run/index.ts';
 import type { Agent } from './agent.ts';
-import { type CycleReport, runCycle } from './cycle.ts';
+import { type CycleReport, LAST_CYCLE, runCycle } from './cycle.ts';
 
 /** Files that change whenever packages do, by whomever. */
 const PACKAGE_DATABASES = ['/var/lib/dpkg/status'] as const;
@@ -23,10 +23,14 @@ const MINUTE_MS = 60_000;
  * one comes. Another process at work (a person with `once`) is waited out.
  */
 export async function keepRunning(agent: Agent, signal: AbortSignal): Promise<void> {
-  let dueAt: number | undefined;
+  let dueAt = lastNextAt(agent);
   let database = stampOfDatabases();
-  const minutes = () =>
-    agent.settings.pollMinutes ?? agent.documents.view(agent.keys?.id ?? null).group?.pollMinutes ?? POLL_LIMITS.minutes;
+  const minutes = () => {
+    const { member, group } = agent.documents.view(agent.keys?.id ?? null);
+    return (
+      agent.settings.pollMinutes ?? (member === null ? POLL_LIMITS.waitingMinutes : (group?.pollMinutes ?? POLL_LIMITS.minutes))
+    );
+  };
   const id = agent.keys?.id ?? '';
 
   const cycle = async (): Promise<void> => {
@@ -82,6 +86,12 @@ export async function keepRunning(agent: Agent, signal: AbortSignal): Promise<vo
   });
   await task.stop();
   await task.destroy();
+}
+
+/** What the last cycle of an earlier process waited for: a window that opens must not be missed by a restart. */
+function lastNextAt(agent: Agent): number | undefined {
+  const text = agent.journal.meta(LAST_CYCLE);
+  return text === undefined ? undefined : ((JSON.parse(text) as { nextAt: number | null }).nextAt ?? undefined);
 }
 
 function stampOfDatabases(): string {
