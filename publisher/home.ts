@@ -43,7 +43,7 @@ const expiresDays = z.strictObject({
   roster: days(180),
 });
 
-export const PAYLOAD_CHOICES = ['approved', 'all', 'none'] as const;
+export const PAYLOAD_CHOICES = ['approved', 'wanted', 'all', 'none'] as const;
 export type PayloadChoice = (typeof PAYLOAD_CHOICES)[number];
 
 /** One source as publisher.yaml holds it; what each kind needs is checked by `sources`. */
@@ -67,7 +67,7 @@ export const publisherSettings = z
     expiresDays: expiresDays.prefault({}),
     /** Hosts warn when the timestamp is older than this: TUF's own end is `expiresDays.timestamp`. */
     softExpiresDays: days(7),
-    /** Which payloads `publish` fetches: of approved and pending patches, of all, or none. */
+    /** Which payloads `publish` fetches: of approved and pending patches, of those only what hosts lack, of all, or none. */
     payloads: z.enum(PAYLOAD_CHOICES).default('approved'),
     /** Where the published tree is written; relative to the home folder. */
     repository: z.string().min(1).default('repository'),

@@ -170,8 +170,8 @@ describe('from nothing to a repository', () => {
   test('tuf-js reads what was published', async () => {
     const server = createServer((request, response) => {
       const path = join(lab.repository, decodeURIComponent(request.url ?? '/'));
-      if (!fs.existsSync(path)) return void response.writeHead(404).end();
-      response.end(fs.readFileSync(path));
+      if (fs.existsSync(path)) response.end(fs.readFileSync(path));
+      else response.writeHead(404).end();
     });
     await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve));
     try {

@@ -39,7 +39,7 @@ export function publishCommands(tools: Tools): CommandSpec[] {
       options: [
         {
           flags: '--payloads <which>',
-          says: 'payloads to fetch: approved (and pending), all, none; from the settings unless told',
+          says: 'payloads to fetch: approved (and pending), wanted (of those what hosts lack), all, none; from the settings unless told',
           choices: PAYLOAD_CHOICES,
         },
         { flags: '--refresh', says: 'sign a new timestamp even when nothing changed' },
@@ -78,7 +78,7 @@ export function publishCommands(tools: Tools): CommandSpec[] {
             progress: (label, total) => context.progress(label, total),
           });
           return {
-            exit: report.roles.length === 0 ? EXIT.current : EXIT.done,
+            exit: report.roles.length === 0 && report.payloads.fetched === 0 ? EXIT.current : EXIT.done,
             text: publishText(report, home),
             report: { schema: 'patchferry/publish', schemaVersion: 1, repository: home.repositoryFolder, ...report },
           };
@@ -92,6 +92,7 @@ export function publishCommands(tools: Tools): CommandSpec[] {
       options: [
         { flags: '--root <file>', says: 'the public root to start from (root.json)', required: true },
         { flags: '--payloads', says: 'read every payload again (from a URL: fetch it)' },
+        { flags: '--complete', says: 'payloads of approved patches that are not here are findings' },
         { flags: '--all', says: 'print every check, not only what is not as it should be' },
       ],
       examples: [
@@ -109,6 +110,7 @@ export function publishCommands(tools: Tools): CommandSpec[] {
           repository: argument(context, 0),
           root,
           payloads: flag(context, 'payloads'),
+          complete: flag(context, 'complete'),
           clock: tools.clock,
           signal: context.signal,
           progress: (label, total) => context.progress(label, total),

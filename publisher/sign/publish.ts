@@ -17,6 +17,7 @@ import { settleCatalogs, settlePolicyAndRoster, type TargetDocument } from './do
 import { type KeyRegister, type Keyring, retireKeys } from './keyring.ts';
 import { type PlanInput, planMetadata, type RoleStep, signPlan } from './metadata.ts';
 import { type Published, readPublished } from './published.ts';
+import { lackingPackages, onlyLacking } from './wanted.ts';
 
 const fault = defineFaults('publish', {
   'unknown-group': { exit: EXIT.usage, next: 'Write the group into the policy, or move or revoke the agents that are in it.' },
@@ -94,7 +95,8 @@ export async function publish(options: PublishOptions): Promise<PublishReport> {
       settings: home.settings,
       reserved,
       now,
-      refresh: options.refresh,
+      // New payloads alone change no document; a new timestamp makes relays look again.
+      refresh: options.refresh || fetched.payloads.fetched > 0,
     };
     const steps = planMetadata(input);
     let retiredKeys: string[] = [];
@@ -165,6 +167,7 @@ async function fetchAndResolve(
   now: number,
 ): Promise<Fetched> {
   const { catalog: known, signal } = options;
+  const lackingHere = options.payloads === 'wanted' ? lackingPackages(options.home.storeFile) : new Map<string, Set<string>>();
   let fetched = 0;
   let bytes = 0;
   for (let round = 1; ; round += 1) {
@@ -174,7 +177,12 @@ async function fetchAndResolve(
     );
     const catalogs = settled.map(({ value }) => value);
     const policy = resolvePolicy(options.policy, catalogs, now);
-    const wanted = catalogs.map((catalog) => ({ catalog, patches: wantedOf(catalog, policy, options.payloads) }));
+    const wanted: { catalog: Catalog; patches: Catalog['patches'] }[] = [];
+    for (const catalog of catalogs) {
+      const patches = wantedOf(catalog, policy, options.payloads);
+      const cut = options.payloads === 'wanted' ? await onlyLacking(catalog, patches, lackingHere, store) : patches;
+      wanted.push({ catalog, patches: cut });
+    }
     const lacking = wanted.reduce((sum, { patches }) => sum + missingBytes(patches, store), 0);
     const ready = options.dryRun || lacking === 0;
     if (!ready && round <= FETCH_ROUNDS) {

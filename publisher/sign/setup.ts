@@ -23,7 +23,7 @@ sources: []
 #   timestamp: 14
 # Hosts warn after this many days without a new timestamp.
 # softExpiresDays: 7
-# Payloads that \`publish\` fetches: approved (and pending), all, or none.
+# Payloads that \`publish\` fetches: approved (and pending), wanted (of those what hosts lack), all, or none.
 # payloads: approved
 `;
 

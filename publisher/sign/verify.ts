@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { EXIT, isFault } from '#manifests/errors';
 import type { Clock } from '#manifests/platform/clock';
-import type { Progress } from '#manifests/platform/progress';
+import { formatBytes, type Progress } from '#manifests/platform/progress';
 import { openPayloadStore, payloadPath, payloadsOf } from '#manifests/repository';
 import { type Catalog, type DocumentKind, type DocumentOf, decodeDocument, encodePlain, sha256Of } from '#manifests/schema';
 import { type Origin, openOrigin } from '#manifests/transfer';
@@ -49,6 +49,8 @@ export interface VerifyOptions {
   readonly root: Uint8Array;
   /** Read every payload that is there again; otherwise presence and size are looked at, and in folders only. */
   readonly payloads: boolean;
+  /** Payloads of approved patches that are not there are findings; else they are counted only (hosts may not want them). */
+  readonly complete: boolean;
   readonly clock: Clock;
   readonly signal: AbortSignal;
   progress(label: string, total?: number): Progress;
@@ -221,6 +223,8 @@ async function checkPayloads(
       baselines.filter(({ product }) => product === document.product).flatMap((one) => one.approved.map(({ patch }) => patch)),
     );
     const needed = new Set(payloadsOf(document, approved).map(({ sha256 }) => sha256));
+    const indexes = new Set(document.repositories.flatMap((one) => one.indexes.map(({ sha256 }) => sha256)));
+    const lacking: { path: string; size: number }[] = [];
     const named = payloadsOf(document).filter(({ sha256 }) => !seen.has(sha256));
     const progress = options.progress(
       `payloads of ${document.product}, bytes`,
@@ -237,10 +241,8 @@ async function checkPayloads(
       done += size;
       progress.at(done, path.split('/').at(-1));
       if (state === 'lacking') {
-        if (needed.has(sha256)) {
-          counts.lacking += 1;
-          verdict.finding(payloadPath(sha256), `${path} is approved or a vendor index, and not here`);
-        }
+        if (indexes.has(sha256)) verdict.finding(payloadPath(sha256), `${path}, an index that hosts need, is not here`);
+        else if (needed.has(sha256)) lacking.push({ path, size });
         continue;
       }
       if (state === 'wrong') {
@@ -256,9 +258,20 @@ async function checkPayloads(
       if (options.payloads) counts.rehashed += 1;
     }
     progress.end();
+    counts.lacking += lacking.length;
+    if (options.complete && lacking.length > 0) {
+      const size = formatBytes(lacking.reduce((sum, one) => sum + one.size, 0));
+      verdict.finding(
+        `payloads of ${document.product}`,
+        `${lacking.length} of approved patches are not here (${size}), such as ${lacking[0]?.path ?? ''}`,
+      );
+    }
   }
   const how = options.payloads ? 'read again' : 'looked at by size; --payloads reads them again';
-  verdict.ok('payloads', `${counts.named} named by catalogs, ${counts.present} here (${how})`);
+  verdict.ok(
+    'payloads',
+    `${counts.named} named by catalogs, ${counts.present} here (${how}); ${counts.lacking} of approved patches not here`,
+  );
   return counts;
 }
 

@@ -6,6 +6,7 @@ import { folderOf } from './origin.ts';
 import { sourceKinds } from './registry.ts';
 
 export * from './api.ts';
+export { readDependencies } from './apt/depends.ts';
 export { type Enrichment, enrich } from './apt/enrich.ts';
 export { SOURCE_LIMITS } from './faults.ts';
 export { type FetchReport, fetchPayloads, missingBytes } from './fetch.ts';
