@@ -247,6 +247,37 @@ test("two tiers: an agent refreshes and downloads from the far relay, its result
   for (const bytes of results) assert.equal((await origin.post('inbox/results', bytes)).status, 200, 'a replay is known');
 });
 
+test('S21 an agent whose refresh is overtaken by a switch, at each of its requests: the old state or the new one, never an error', async () => {
+  const publisher = await makePublisher(fresh('publisher'));
+  await publisher.publish({ patches: [patch('a')] });
+  const relay = await startRelay(
+    relaySettings.parse({ listen: '127.0.0.1:0', upstream: [publisher.folder], upstreamRoot: publisher.root, ...freshPlace() }),
+    { log: silentLog, limits: { generationMs: 0 } },
+  );
+  closing.push(() => relay.stop());
+  await relay.sync();
+  const origin = httpOrigin(relay.url);
+  closing.push(() => origin.close());
+  for (let overtakenAt = 1; overtakenAt <= 9; overtakenAt += 1) {
+    let requests = 0;
+    const overtaken = {
+      fetchSmall: async (...args: Parameters<typeof origin.fetchSmall>) => {
+        const answer = await origin.fetchSmall(...args);
+        requests += 1;
+        if (requests === overtakenAt) {
+          await publisher.publish({ patches: [patch(`p${overtakenAt}`)] });
+          assert.equal((await relay.sync())?.changed, true);
+        }
+        return answer;
+      },
+    };
+    const trust = openTrust({ folder: fresh('agent'), pinnedRoot: fs.readFileSync(publisher.root), now: Date.now });
+    await trust.refresh(overtaken);
+    for (const { path } of trust.targets()) assert.ok((await trust.readTarget(path, overtaken)).length > 0);
+    assert.ok(requests >= overtakenAt, 'it was overtaken');
+  }
+});
+
 test('SIGTERM ends gracefully with exit 0, and a second relay on the same state is refused while one runs', async () => {
   const place = freshPlace();
   const { child, url, ended } = await startProcess(foldersFlags(place));
