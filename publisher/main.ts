@@ -3,4 +3,4 @@ import { main } from '#manifests/platform/cli';
 import { systemClock } from '#manifests/platform/clock';
 import { publisherProgram } from './cli/index.ts';
 
-await main(publisherProgram({ clock: systemClock, env: process.env }));
+void main(publisherProgram({ clock: systemClock, env: process.env }));
