@@ -22,6 +22,10 @@ export const fault = defineFaults('trust', {
   'target-missing': { exit: EXIT.refused, next: 'The signed metadata does not offer this path; check the name, or refresh.' },
   'target-path': { exit: EXIT.refused, next: PUBLISHER },
   'target-hash': { exit: EXIT.refused, next: AT_SOURCE },
+  state: {
+    exit: EXIT.usage,
+    next: 'Check free space, permissions, and that the file system is writable; the old state stays.',
+  },
   'no-root': { exit: EXIT.refused, next: 'Hand over the pinned root again, from a source you trust.' },
   'other-root': { exit: EXIT.refused, next: 'This folder trusts another repository; use a fresh folder for the new one.' },
   'not-refreshed': { exit: EXIT.refused, next: 'Refresh first: nothing has been verified here yet.' },

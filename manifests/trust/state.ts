@@ -3,7 +3,7 @@
 import { hash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { join } from 'node:path';
-import { readFileBounded, removeTemporaries, writeFileAtomic } from '#manifests/platform/files';
+import { readFileBounded, removeTemporaries, syncFolder, temporaryNameFor, writeFileAtomic } from '#manifests/platform/files';
 import { fault } from './faults.ts';
 import type { TrustLimits } from './limits.ts';
 import { readMetadata } from './verify/metadata.ts';
@@ -323,11 +323,12 @@ function holds(check: () => void): boolean {
 export function saveState(folder: string, state: TrustState): TrustState {
   fs.mkdirSync(join(folder, FILES), { recursive: true });
   const named = new Set<string>();
+  const added: [string, Uint8Array][] = [];
   const keep = (item: { sha256: string; bytes: Uint8Array }) => {
     if (named.has(item.sha256)) return item.sha256;
     named.add(item.sha256);
     const path = storedPath(folder, item.sha256);
-    if (fs.statSync(path, { throwIfNoEntry: false })?.size !== item.bytes.length) writeFileAtomic(path, item.bytes);
+    if (fs.statSync(path, { throwIfNoEntry: false })?.size !== item.bytes.length) added.push([path, item.bytes]);
     return item.sha256;
   };
   const [pinned] = state.roots;
@@ -355,11 +356,33 @@ export function saveState(folder: string, state: TrustState): TrustState {
     etag: state.etag ?? null,
     floor: state.floor,
   };
+  writeNew(join(folder, FILES), added);
   saveFloor(folder, state.floor);
   const text = withSum(content);
   writeFileAtomic(join(folder, STATE_FILE), text);
   prune(folder, named);
   return { ...state, rebuilt: undefined, stamp: hash('sha256', text) };
+}
+
+/** As `writeFileAtomic` for many new files of one folder, which is flushed once, after the last: nothing names them before. */
+function writeNew(folder: string, files: readonly [string, Uint8Array][]): void {
+  for (const [path, bytes] of files) {
+    const temporary = temporaryNameFor(path);
+    try {
+      const handle = fs.openSync(temporary, 'wx', 0o644);
+      try {
+        fs.writeFileSync(handle, bytes);
+        fs.fsyncSync(handle);
+      } finally {
+        fs.closeSync(handle);
+      }
+      fs.renameSync(temporary, path);
+    } catch (cause) {
+      fs.rmSync(temporary, { force: true });
+      throw fault('state', `cannot write ${path}: ${(cause as Error).message}`, { where: path, cause });
+    }
+  }
+  if (files.length > 0) syncFolder(folder);
 }
 
 /** The redundant copy of the floor alone; small, so that own results can raise it often. */
