@@ -149,6 +149,7 @@ async function fromState(settings: AgentSettings, inventory: Inventory): Promise
   if (keys === undefined)
     throw fault('not-enrolled', 'this host is not enrolled, so that there is no verified state to decide from');
   const view = openDocuments(places.documents).view(keys.id);
+  if (view.damaged !== null) throw fault('nothing-known', `${view.damaged}; the next poll fetches it again`);
   if (view.member === null)
     throw fault('nothing-known', 'the publisher has not approved this host yet, so that nothing decides about it');
   const trust = openAgentTrust(settings, systemClock);

@@ -2,6 +2,7 @@
 // together. So that a host decides offline, and from one consistent state even when a poll broke off half-way.
 import * as fs from 'node:fs';
 import { join } from 'node:path';
+import { isFault } from '#manifests/errors';
 import { readFileBounded, removeTemporaries, writeFileAtomic } from '#manifests/platform/files';
 import {
   type Ack,
@@ -32,6 +33,8 @@ export interface PolicyView {
   /** This host's entry in the roster; null while nobody has approved it. */
   readonly member: RosterAgent | null;
   readonly standing: 'approved' | 'revoked' | 'unknown';
+  /** A document that was torn or is gone: until the next sync has fetched it again, nothing is known. */
+  readonly damaged: string | null;
   /** Box keys that results are sealed to. */
   readonly recipients: readonly string[];
   readonly group: Group | null;
@@ -46,6 +49,7 @@ export interface PolicyView {
 export const EMPTY_VIEW: PolicyView = {
   member: null,
   standing: 'unknown',
+  damaged: null,
   recipients: [],
   group: null,
   baselines: [],
@@ -59,6 +63,8 @@ export interface DocumentStore {
   /** Bytes of a document by hash, checked; undefined when it is not here. */
   bytes(sha256: string): Uint8Array | undefined;
   put(sha256: string, bytes: Uint8Array): void;
+  /** Whether there is a file under this hash; its bytes are checked when it is read. */
+  has(sha256: string): boolean;
   /** A document, decoded; the last ones stay decoded. @throws poll.document-missing, document.* */
   read<K extends DocumentKind>(kind: K, sha256: string, path: string): DocumentOf<K>;
   /** The documents of the last whole sync. */
@@ -83,7 +89,10 @@ export function openDocuments(folder: string): DocumentStore {
     const known = decoded.get(sha256);
     if (known !== undefined) return known as DocumentOf<K>;
     const found = bytes(sha256);
-    if (found === undefined) throw fault('document-missing', `${path} is not on this host any more`, { where: pathOf(sha256) });
+    if (found === undefined) {
+      fs.rmSync(pathOf(sha256), { force: true }); // so that the next sync sees that it has to fetch it
+      throw fault('document-missing', `${path} is not on this host any more`, { where: pathOf(sha256) });
+    }
     const value = decodeDocument(kind, found, path);
     decoded.set(sha256, value);
     return value;
@@ -103,6 +112,7 @@ export function openDocuments(folder: string): DocumentStore {
     bytes,
     read,
     current,
+    has: (sha256) => fs.existsSync(pathOf(sha256)),
     put: (sha256, data) => writeFileAtomic(pathOf(sha256), data, { mode: 0o600 }),
     setCurrent(list, keep) {
       const before = canonicalJson(current());
@@ -118,32 +128,41 @@ export function openDocuments(folder: string): DocumentStore {
       }
     },
     view(agent) {
-      const list = current();
-      const hashOf = (path: string) => list.find((entry) => entry.path === path)?.sha256;
-      const rosterHash = hashOf(ROSTER_PATH);
-      if (rosterHash === undefined) return EMPTY_VIEW;
-      const roster = read('roster', rosterHash, ROSTER_PATH);
-      const entry = roster.agents.find(({ id }) => id === agent);
-      const member = entry?.status === 'approved' ? entry : null;
-      const acksHash = hashOf(ACKS_PATH);
-      const ack =
-        acksHash === undefined ? undefined : read('acks', acksHash, ACKS_PATH).acks.find((one) => one.agent === agent);
-      const named = <K extends DocumentKind>(kind: K, prefix: string) =>
-        list.flatMap(({ path, sha256 }) => (path.startsWith(prefix) ? [{ value: read(kind, sha256, path), sha256 }] : []));
-      const baselines = named('resolved-baseline', 'policy/baselines/');
-      const catalogs = named('catalog', 'catalogs/');
-      const groupHash = member === null ? undefined : hashOf(groupPath(member.group));
-      return {
-        member,
-        standing: entry?.status ?? 'unknown',
-        recipients: roster.recipients.map(({ boxKey }) => boxKey),
-        group: member === null || groupHash === undefined ? null : read('group', groupHash, groupPath(member.group)),
-        baselines: baselines.map(({ value }) => value),
-        catalogs: catalogs.map(({ value }) => value),
-        ack: ack ?? null,
-        catalogDocuments: catalogs.map(({ sha256 }) => sha256),
-        baselineDocuments: baselines.map(({ value, sha256 }) => ({ name: value.name, product: value.product, sha256 })),
-      };
+      try {
+        return viewOf(agent);
+      } catch (error) {
+        if (isFault(error, 'poll.document-missing')) return { ...EMPTY_VIEW, damaged: error.message };
+        throw error;
+      }
     },
   };
+
+  function viewOf(agent: string | null): PolicyView {
+    const list = current();
+    const hashOf = (path: string) => list.find((entry) => entry.path === path)?.sha256;
+    const rosterHash = hashOf(ROSTER_PATH);
+    if (rosterHash === undefined) return EMPTY_VIEW;
+    const roster = read('roster', rosterHash, ROSTER_PATH);
+    const entry = roster.agents.find(({ id }) => id === agent);
+    const member = entry?.status === 'approved' ? entry : null;
+    const acksHash = hashOf(ACKS_PATH);
+    const ack = acksHash === undefined ? undefined : read('acks', acksHash, ACKS_PATH).acks.find((one) => one.agent === agent);
+    const named = <K extends DocumentKind>(kind: K, prefix: string) =>
+      list.flatMap(({ path, sha256 }) => (path.startsWith(prefix) ? [{ value: read(kind, sha256, path), sha256 }] : []));
+    const baselines = named('resolved-baseline', 'policy/baselines/');
+    const catalogs = named('catalog', 'catalogs/');
+    const groupHash = member === null ? undefined : hashOf(groupPath(member.group));
+    return {
+      member,
+      standing: entry?.status ?? 'unknown',
+      damaged: null,
+      recipients: roster.recipients.map(({ boxKey }) => boxKey),
+      group: member === null || groupHash === undefined ? null : read('group', groupHash, groupPath(member.group)),
+      baselines: baselines.map(({ value }) => value),
+      catalogs: catalogs.map(({ value }) => value),
+      ack: ack ?? null,
+      catalogDocuments: catalogs.map(({ sha256 }) => sha256),
+      baselineDocuments: baselines.map(({ value, sha256 }) => ({ name: value.name, product: value.product, sha256 })),
+    };
+  }
 }

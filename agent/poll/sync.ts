@@ -105,7 +105,12 @@ export function pauseOf(origin: Pick<Origin, 'name'>): string {
 async function fetchDocuments(request: SyncRequest, origin: Fetcher, changed: boolean): Promise<boolean> {
   const { documents, trust } = request;
   const before = documents.current();
-  if (!changed && before.length > 0 && before.every(({ path, sha256 }) => trust.target(path)?.sha256 === sha256)) return false;
+  if (
+    !changed &&
+    before.length > 0 &&
+    before.every(({ path, sha256 }) => trust.target(path)?.sha256 === sha256 && documents.has(sha256))
+  )
+    return false;
   const { list } = await collectDocuments(request, origin);
   documents.setCurrent(list, request.keep);
   return canonicalJson(list.toSorted((a, b) => (a.path < b.path ? -1 : 1))) !== canonicalJson(before);

@@ -257,3 +257,53 @@ test('S39 two agents at once: one works, the other says who holds it', async () 
     await host.remove();
   }
 });
+
+test('S36 a journal that is torn and a document that is gone: the agent goes on, its chain after the ack', async () => {
+  const host = await makeHost();
+  try {
+    await host.enrol();
+    await host.publish({ releases: [ONE] });
+    await host.agent(['once']);
+    const last = openAll(host.relay.results, host.publisher).at(-1);
+    assert.ok(last);
+    const ack = { agent: last.result.agent, sequence: last.result.sequence, hash: last.hash };
+    for (const suffix of ['-wal', '-shm']) fs.rmSync(join(host.stateDir, `journal.sqlite${suffix}`), { force: true });
+    fs.writeFileSync(join(host.stateDir, 'journal.sqlite'), Buffer.alloc(16_384, 7));
+    const documents = join(host.stateDir, 'documents');
+    for (const name of fs.readdirSync(documents)) if (name.length === 64) fs.writeFileSync(join(documents, name), 'torn');
+    await host.publish({ releases: [ONE, TWO], acks: [ack] });
+    const ran = await host.agent(['once']);
+    assert.equal(ran.code, 0, ran.out + ran.err);
+    assert.equal(host.tool(), 'two');
+    const news = openAll(host.relay.results, host.publisher).filter(({ result }) => result.sequence > ack.sequence);
+    assert.equal(news[0]?.result.previous, ack.hash);
+    assert.ok(news.some(({ result }) => result.kind === 'run' && result.body.outcome === 'committed'));
+    assert.ok(fs.readdirSync(host.stateDir).some((name) => name.startsWith('journal.sqlite.damaged-')));
+  } finally {
+    await host.remove();
+  }
+});
+
+test('the service goes on with an interrupted run when it starts, and ends on SIGTERM', async () => {
+  const host = await makeHost();
+  try {
+    await host.enrol();
+    await host.publish({ releases: [ONE] });
+    const killed = await host.agent(['once'], { PATCHFERRY_FAILPOINT: 'Install.entered' });
+    assert.equal(killed.signal, 'SIGKILL');
+    const stop = new AbortController();
+    const service = host.agent(['run'], {}, stop.signal);
+    while (!host.relay.results.length) await new Promise((resolve) => setImmediate(resolve));
+    stop.abort();
+    const ended = await service;
+    assert.equal(ended.code, 0, ended.out + ended.err);
+    assert.equal(host.tool(), 'one');
+    const [body] = openAll(host.relay.results, host.publisher).flatMap(({ result }) =>
+      result.kind === 'run' ? [result.body] : [],
+    );
+    assert.equal(body?.outcome, 'committed');
+    assert.equal(body?.resumed, 1);
+  } finally {
+    await host.remove();
+  }
+});

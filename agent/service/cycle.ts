@@ -98,9 +98,10 @@ class Cycle {
     if (this.#options.retry) this.#forget();
     const taken = await takeUp(this.#world);
     if (taken !== undefined && !this.#took(taken)) return this.#report();
+    const damaged = this.#view.damaged !== null;
     await this.#poll();
     await this.#tell();
-    const quiet = this.#options.onlyAfter !== undefined && this.#agent.trustedNow() < this.#options.onlyAfter;
+    const quiet = !damaged && this.#options.onlyAfter !== undefined && this.#agent.trustedNow() < this.#options.onlyAfter;
     if (taken === undefined && quiet && !this.#sync.changed) {
       this.#nextAt = this.#options.onlyAfter ?? null;
       return this.#report();
@@ -207,7 +208,8 @@ class Cycle {
   async #decideAndRun(): Promise<void> {
     const { keys, trust } = this.#agent;
     if (keys === undefined || this.#view.member === null) {
-      const says = keys === undefined ? 'this host is not enrolled' : STANDING_SAYS[this.#view.standing];
+      const says =
+        keys === undefined ? 'this host is not enrolled' : (this.#view.damaged ?? STANDING_SAYS[this.#view.standing]);
       this.#note('Evaluate', says);
       this.#says.push(says);
       this.#exit ??= EXIT.deferred;

@@ -24,7 +24,7 @@ export interface TestHost {
   readonly publisher: TestPublisher;
   readonly relay: TestRelay;
   /** Runs the agent's command line in a process of its own. */
-  agent(args: readonly string[], env?: Readonly<Record<string, string>>): Promise<Ran>;
+  agent(args: readonly string[], env?: Readonly<Record<string, string>>, signal?: AbortSignal): Promise<Ran>;
   /** Enrols and is approved; the publication then always has this host as member. */
   enrol(): Promise<void>;
   publish(publication: Partial<Publication>): Promise<void>;
@@ -59,13 +59,14 @@ export async function makeHost(): Promise<TestHost> {
       ].join('\n'),
     );
   settings([]);
-  const agent: TestHost['agent'] = async (args, env = {}) => {
+  const agent: TestHost['agent'] = async (args, env = {}, signal = undefined) => {
     const base = Object.fromEntries(
       Object.entries(process.env).flatMap(([key, value]) => (value === undefined ? [] : [[key, value]])),
     );
     const result = await run(process.execPath, [MAIN, ...args, '--config', config], {
       timeoutMs: 60_000,
       env: { ...base, ...env },
+      signal,
     });
     return { code: result.code, signal: result.signal, out: result.stdout, err: result.stderr };
   };
