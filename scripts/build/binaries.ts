@@ -28,8 +28,10 @@ export async function bundle(component: Component, folder: string): Promise<stri
     legalComments: 'linked',
     sourcemap: false,
     logLevel: 'error',
-    // CommonJS has no import.meta; in one file there is nothing beside it to find either.
-    define: { 'import.meta.url': 'undefined', 'import.meta.dirname': 'undefined', 'import.meta.filename': 'undefined' },
+    // CommonJS has no import.meta; in one file there is nothing beside it to find either. Some libraries ask for the URL as
+    // they are loaded (node-cron does, for workers it starts only when told), so there is one: that of the program itself.
+    banner: { js: "const bundleUrl = require('node:url').pathToFileURL(process.execPath).href;" },
+    define: { 'import.meta.url': 'bundleUrl', 'import.meta.dirname': 'undefined', 'import.meta.filename': 'undefined' },
   });
   return outfile;
 }
