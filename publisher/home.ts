@@ -47,7 +47,7 @@ export const PAYLOAD_CHOICES = ['approved', 'wanted', 'all', 'none'] as const;
 export type PayloadChoice = (typeof PAYLOAD_CHOICES)[number];
 
 /** One source as publisher.yaml holds it; what each kind needs is checked by `sources`. */
-export const sourceSettings = z.strictObject({
+const sourceSettings = z.strictObject({
   name,
   kind: z.enum(SOURCE_KINDS),
   product,

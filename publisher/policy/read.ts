@@ -24,19 +24,19 @@ const fault = defineFaults('policy-folder', {
   },
 });
 
-export const POLICY_LIMITS = {
+const POLICY_LIMITS = {
   /** YAML files in the policy folder and below. */
   files: 2_000,
 } as const;
 
 /** Where a field of an authored document is written. */
-export interface Place {
+interface Place {
   readonly file: string;
   readonly line: number;
   readonly column: number;
 }
 
-export interface Placed<D> {
+interface Placed<D> {
   readonly document: D;
   /** Place of the field at this path, or of the document. */
   readonly at: (path?: readonly PropertyKey[]) => Place;

@@ -43,7 +43,7 @@ export function resolvePolicy(policy: PolicySet, catalogs: readonly Catalog[], a
 }
 
 /** The group documents of a policy without problems. @param at milliseconds */
-export function groupDocuments(policy: PolicySet, at: number): Group[] {
+function groupDocuments(policy: PolicySet, at: number): Group[] {
   return [...policy.groups.values()].map(({ document: { metadata, spec } }) => ({
     schema: 'patchferry/group',
     schemaVersion: 1,

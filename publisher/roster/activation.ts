@@ -14,7 +14,7 @@ const fault = defineFaults('activation', {
   full: { exit: EXIT.usage, next: 'Wait until old codes end; they are dropped by themselves a month later.' },
 });
 
-export const ACTIVATION_LIMITS = {
+const ACTIVATION_LIMITS = {
   /** Bytes of the secret part: 160 bits, 32 characters of base32. */
   secretBytes: 20,
   /** Bytes of the id part: 8 characters. */

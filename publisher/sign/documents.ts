@@ -38,7 +38,7 @@ function substance(value: object): string {
 }
 
 /** Encodes a document, or takes the published bytes when nothing of substance changed; `value` is what they say. */
-export async function settle<K extends DocumentKind>(
+async function settle<K extends DocumentKind>(
   published: Published,
   role: Role,
   kind: K,
@@ -58,7 +58,7 @@ export async function settle<K extends DocumentKind>(
 }
 
 /** An approval by name holds since it was first published, not since the last time somebody resolved it. */
-export async function keepApprovalDates(published: Published, resolved: ResolvedBaseline): Promise<ResolvedBaseline> {
+async function keepApprovalDates(published: Published, resolved: ResolvedBaseline): Promise<ResolvedBaseline> {
   const path = baselinePath(resolved.name);
   if (!published.targets.has(path)) return resolved;
   const before = decodeDocument('resolved-baseline', await published.read(path), path);

@@ -9,7 +9,7 @@ import { fileSigner, generateBoxKey, generateSigningKey, readKeyFile, type Signe
 import { type PublisherHomePaths, ROLES, type Role } from '../home.ts';
 import type { PassphraseSource } from './passphrase.ts';
 
-export const fault = defineFaults('keys', {
+const fault = defineFaults('keys', {
   'no-register': {
     exit: EXIT.usage,
     next: 'Take the keys folder back from a backup; without roles.json nobody knows which key is whose.',
@@ -21,7 +21,7 @@ export const fault = defineFaults('keys', {
   },
 });
 
-export const KEY_LIMITS = { threshold: 16, registerBytes: 256 * 1024 } as const;
+const KEY_LIMITS = { threshold: 16, registerBytes: 256 * 1024 } as const;
 
 const roleKeys = z.strictObject({
   threshold: z.int().min(1).max(KEY_LIMITS.threshold),

@@ -25,11 +25,11 @@ const RENEW_SHARE = 1 / 3;
 /** The timestamp, when less than this share of its soft life is left. */
 const RENEW_SOFT_SHARE = 1 / 2;
 
-export type DelegatedRole = keyof typeof DELEGATED_PATHS;
-export const DELEGATED_ROLES = Object.keys(DELEGATED_PATHS) as DelegatedRole[];
+type DelegatedRole = keyof typeof DELEGATED_PATHS;
+const DELEGATED_ROLES = Object.keys(DELEGATED_PATHS) as DelegatedRole[];
 const TOP = ['root', 'targets', 'snapshot', 'timestamp'] as const;
 
-export type SignReason = 'first' | 'content' | 'keys' | 'renewal';
+type SignReason = 'first' | 'content' | 'keys' | 'renewal';
 
 export interface RoleStep {
   readonly role: Role;

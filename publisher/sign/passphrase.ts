@@ -12,7 +12,7 @@ const fault = defineFaults('passphrase', {
   stopped: { exit: EXIT.usage, next: 'Run the command again; nothing was written.' },
 });
 
-export const PASSPHRASE_LIMITS = {
+const PASSPHRASE_LIMITS = {
   /** Characters a new passphrase needs. */
   least: 8,
   /** Characters read at a terminal or from a file. */

@@ -12,7 +12,7 @@ const fault = defineFaults('published', {
 });
 
 /** One metadata file as far as the writer needs it; the trust client has verified it. */
-export interface PublishedFile {
+interface PublishedFile {
   readonly name: string;
   readonly bytes: Uint8Array;
   readonly version: number;

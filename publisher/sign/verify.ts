@@ -19,7 +19,7 @@ const KINDS: ReadonlyArray<{ readonly path: RegExp; readonly kind: DocumentKind 
   { path: /^roster\/acks\.json\.zst$/, kind: 'acks' },
 ];
 
-export interface Check {
+interface Check {
   /** What was looked at: `metadata`, a target path, `payloads`, … */
   readonly what: string;
   /** `refused`: not what was signed. `finding`: signed, and something is not as it should be. */
@@ -226,10 +226,12 @@ async function checkPayloads(
     const indexes = new Set(document.repositories.flatMap((one) => one.indexes.map(({ sha256 }) => sha256)));
     const lacking: { path: string; size: number }[] = [];
     const named = payloadsOf(document).filter(({ sha256 }) => !seen.has(sha256));
-    const progress = options.progress(
-      `payloads of ${document.product}, bytes`,
-      named.reduce((sum, { size }) => sum + size, 0),
-    );
+    const progress = options.payloads
+      ? options.progress(
+          `payloads of ${document.product}, bytes`,
+          named.reduce((sum, { size }) => sum + size, 0),
+        )
+      : options.progress(`payloads of ${document.product}`, named.length);
     let done = 0;
     for (const { sha256, size, path } of named) {
       options.signal.throwIfAborted();
@@ -238,7 +240,7 @@ async function checkPayloads(
       const state = isFolder
         ? await lookAt(store, sha256, size, options.payloads)
         : await fetchAndCheck(origin, sha256, size, scratch, options.signal);
-      done += size;
+      done += options.payloads ? size : 1;
       progress.at(done, path.split('/').at(-1));
       if (state === 'lacking') {
         if (indexes.has(sha256)) verdict.finding(payloadPath(sha256), `${path}, an index that hosts need, is not here`);
