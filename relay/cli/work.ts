@@ -85,7 +85,7 @@ export const sync: CommandSpec = {
         text:
           generation.absent === 0
             ? text
-            : `${text}\n${generation.absent} payloads that nothing approved needs are not at the upstream`,
+            : `${text}\n${generation.absent} payloads that a baseline names are not at the upstream`,
         report: { schema: 'patchferry/relay-sync', schemaVersion: 1, ...report, generation: summaryOf(generation) },
       };
     } catch (error) {

@@ -5,7 +5,7 @@ import * as fs from 'node:fs';
 import * as http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import * as os from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { after, test } from 'node:test';
 import { isFault } from '#manifests/errors';
 import { systemClock } from '#manifests/platform/clock';
@@ -322,17 +322,20 @@ test('S39 two syncs at once: one wins, the other says who holds it', async () =>
   await syncMirror(options(relay, [folderOrigin(publisher.folder)], publisher.root));
 });
 
-test('a payload that nothing approved needs may be absent upstream; an approved one may not', async () => {
+test('a payload may be absent upstream and is counted; another upstream is asked for it', async () => {
   const publisher = await freshPublisher();
-  await publisher.publish({ patches: [patch('a'), { ...patch('later', 'pending'), absent: true }] });
+  const absent = { ...patch('now'), absent: true };
+  await publisher.publish({ patches: [patch('a'), absent, { ...patch('later', 'pending'), absent: true }] });
   const relay = freshRelay();
   const report = await syncMirror(options(relay, [folderOrigin(publisher.folder)], publisher.root));
-  assert.equal(report.generation.absent, 1);
-  await publisher.publish({ patches: [{ ...patch('now'), absent: true }] });
-  await assert.rejects(syncMirror(options(relay, [folderOrigin(publisher.folder)], publisher.root)), {
-    code: 'transfer.missing',
-  });
-  assert.equal(currentGeneration(mirrorLayout(relay.mirror))?.number, 1);
+  assert.equal(report.generation.absent, 2);
+  assert.equal(report.generation.payloadCount, 2);
+  const other = join(root, 'other');
+  const path = join(other, payloadPath(sha256(absent.bytes)));
+  fs.mkdirSync(dirname(path), { recursive: true });
+  fs.writeFileSync(path, absent.bytes);
+  const two = await syncMirror(options(freshRelay(), [folderOrigin(publisher.folder), folderOrigin(other)], publisher.root));
+  assert.equal(two.generation.absent, 1);
 });
 
 test('verify finds every kind of damage, the next sync repairs it, gc removes only what no kept document names', async () => {

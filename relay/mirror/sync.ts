@@ -263,7 +263,10 @@ async function bringPayloads(
     for (const payload of queue) {
       if (signal.aborted) return;
       try {
-        await store.fetch(origin, payload, { onBytes, signal });
+        await fetchFromAny([origin, ...options.origins.filter((other) => other !== origin)], store, payload, {
+          onBytes,
+          signal,
+        });
         counts.fetched += 1;
       } catch (error) {
         if (!payload.required && isFault(error, 'transfer.missing')) {
@@ -281,6 +284,26 @@ async function bringPayloads(
   const broken = ends.find((end) => end.status === 'rejected');
   if (broken !== undefined) throw failed.signal.reason as Error;
   return counts;
+}
+
+/** A payload is the same bytes wherever it lies: what one upstream lacks is asked of the others. @throws transfer.* of the first */
+async function fetchFromAny(
+  origins: readonly Origin[],
+  store: PayloadStore,
+  payload: WantedPayload,
+  options: { onBytes(bytes: number): void; signal: AbortSignal },
+): Promise<void> {
+  let first: unknown;
+  for (const origin of origins) {
+    try {
+      await store.fetch(origin, payload, options);
+      return;
+    } catch (error) {
+      first ??= error;
+      if (!isFault(error, 'transfer.missing')) break;
+    }
+  }
+  throw first;
 }
 
 /** Payloads that `verify` found damaged are dropped, so that they are fetched again. */

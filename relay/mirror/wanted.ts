@@ -9,7 +9,7 @@ export type PayloadChoice = (typeof PAYLOAD_CHOICES)[number];
 export interface WantedPayload {
   readonly sha256: string;
   readonly size: number;
-  /** Without it the generation would be of no use: an index, or part of an approved patch. Others may be absent upstream. */
+  /** A vendor's index. Others may be absent upstream: a publisher may fetch only what its fleet lacks. */
   readonly required: boolean;
 }
 
@@ -25,7 +25,7 @@ export function readInto(documents: Documents, path: string, bytes: Uint8Array):
     documents.baselines.push(decodeDocument('resolved-baseline', bytes, path));
 }
 
-/** Every payload to have, each once, the required ones first. */
+/** Every payload to have, each once: indexes first, then what is approved, then the rest. */
 export function wantedPayloads({ catalogs, baselines }: Documents, choice: PayloadChoice): WantedPayload[] {
   const found = new Map<string, WantedPayload>();
   for (const catalog of catalogs) {
@@ -36,14 +36,14 @@ export function wantedPayloads({ catalogs, baselines }: Documents, choice: Paylo
       for (const { patch } of baseline.approved) approved.add(patch);
       for (const { patch } of baseline.pending) pending.add(patch);
     }
-    const add = (only: ReadonlySet<string> | undefined, required: boolean) => {
+    const indexes = new Set(catalog.repositories.flatMap((repository) => repository.indexes.map(({ sha256 }) => sha256)));
+    const add = (only: ReadonlySet<string> | undefined) => {
       for (const { sha256, size } of payloadsOf(catalog, only)) {
-        const known = found.get(sha256);
-        if (known === undefined || (required && !known.required)) found.set(sha256, { sha256, size, required });
+        if (!found.has(sha256)) found.set(sha256, { sha256, size, required: indexes.has(sha256) });
       }
     };
-    add(approved, true);
-    add(choice === 'all' ? undefined : pending, false);
+    add(approved);
+    add(choice === 'all' ? undefined : pending);
   }
   return [...found.values()].toSorted((a, b) => Number(b.required) - Number(a.required));
 }
