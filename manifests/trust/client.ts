@@ -146,8 +146,10 @@ export function openTrust(options: TrustOptions): TrustClient {
       const files = new Map<string, Uint8Array>();
       const root = state.roots.at(-1);
       if (root !== undefined) files.set('root', root.bytes);
-      if (state.timestamp !== undefined) files.set('timestamp', state.timestamp.bytes);
-      if (state.snapshot !== undefined) files.set('snapshot', state.snapshot.bytes);
+      const timestamp = state.timestamp ?? state.generation?.timestamp;
+      const snapshot = state.snapshot ?? state.generation?.snapshot;
+      if (timestamp !== undefined) files.set('timestamp', timestamp.bytes);
+      if (snapshot !== undefined) files.set('snapshot', snapshot.bytes);
       for (const [name, file] of state.generation?.roles ?? []) files.set(name, file.bytes);
       return files;
     },

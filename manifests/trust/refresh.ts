@@ -16,6 +16,7 @@ import {
   delegatedSigners,
   freshnessKeysOf,
   type Known,
+  keysTakenAway,
   namedInSnapshot,
   nextRoot,
   type RootMetadata,
@@ -64,12 +65,16 @@ export async function runWorkflow(work: Workflow): Promise<TrustState> {
   // 5.3: update the root, one version after the other.
   let state = await updateRoots(work);
   const root = state.roots.at(-1) as RootMetadata;
-  // 5.3.11: when the keys of timestamp or snapshot changed, what they signed before no longer binds (fast-forward recovery).
+  // 5.3.11: when keys of timestamp or snapshot were taken away and the stored files do not hold without them, both files and
+  // their floors are forgotten (fast-forward recovery).
   const keys = freshnessKeysOf(root);
-  const rotated = state.floor.keys !== '' && state.floor.keys !== keys;
-  const floor =
-    rotated || state.floor.keys === '' ? { ...NO_FLOOR, keys, signed: rotated ? 0 : state.floor.signed } : state.floor;
-  state = rotated ? { ...state, timestamp: undefined, snapshot: undefined, floor } : { ...state, floor };
+  const holding = [stillSigned(root, state.timestamp), stillSigned(root, state.snapshot)];
+  const lost =
+    state.timestamp === undefined || holding[0] === undefined || (state.snapshot !== undefined && holding[1] === undefined);
+  const rotated = lost && keysTakenAway(state.floor.keys, keys);
+  state = rotated
+    ? { ...state, timestamp: undefined, snapshot: undefined, floor: { ...NO_FLOOR, keys } }
+    : { ...state, floor: { ...state.floor, keys } };
   let time = trustedTimeOf(state, work.now);
   checkRootFresh(root, time);
   const timestampBytes = early ?? (await fetchTimestamp(work));

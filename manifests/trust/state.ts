@@ -72,7 +72,7 @@ const FLOOR_FILE = 'floor.json';
 const PINNED_FILE = 'pinned.root.json';
 const FILES = 'files';
 const STATE_BYTES = 16 * 1024 * 1024;
-const FLOOR_BYTES = 4_096;
+const FLOOR_BYTES = 512 * 1024;
 /** Files looked at when a damaged state is rebuilt. */
 const SALVAGE_FILES = 40_000;
 

@@ -182,6 +182,26 @@ test('S10 fast-forward attack, then key rotation: recovers', async (t) => {
   assert.equal(client.freshness().clock, 'ok');
 });
 
+test('S10 a key that is only added frees nobody from what was signed before; one taken away does, for both roles', async (t) => {
+  const { repository, client } = await victim(t);
+  const old = repository.get('timestamp');
+  await repository.publish();
+  await client.refresh(repository.fetcher);
+  repository.roles.timestamp = { signers: [...repository.roles.timestamp.signers, signerOf('second')], threshold: 1 };
+  await repository.publishRoot();
+  repository.files.set('metadata/timestamp.json', old);
+  await assert.rejects(client.refresh(repository.fetcher), { code: 'trust.rollback' });
+  // Only the snapshot's key was stolen and rotated: the timestamp that named its far version is forgotten with it.
+  repository.versions = { ...repository.versions, snapshot: 5_000 };
+  await repository.publish();
+  await client.refresh(repository.fetcher);
+  repository.roles.snapshot = { signers: [signerOf('snapshot 2')], threshold: 1 };
+  repository.versions = { ...repository.versions, snapshot: 2 };
+  await repository.publishRoot();
+  await repository.publish();
+  assert.equal((await client.refresh(repository.fetcher)).versions.snapshot, 3);
+});
+
 test('S11 root skipped, with a gap, signed only by old or only by new keys, more than the cap; a long sleeper catches up', async (t) => {
   const stolen = { signers: [signerOf('new1'), signerOf('new2')], threshold: 2 };
   const cases: [string, string, (repository: TestRepository) => Promise<void>][] = [

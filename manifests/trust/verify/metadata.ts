@@ -86,7 +86,7 @@ export function checkSignatures(metadata: Metadata, keys: Keys, role: Role, wher
 }
 
 /** One text for "these keys at this threshold": ids are hashes of keys, so that equal ids are equal keys. */
-export function delegationDigest(keys: Keys, role: Role): string {
+function delegationDigest(keys: Keys, role: Role): string {
   const known = role.keyIds.filter((id) => keys.has(id));
   return `${role.threshold}:${known.toSorted().join(',')}`;
 }

@@ -3,7 +3,7 @@
 import { hash } from 'node:crypto';
 import { fault } from '../faults.ts';
 import type { Delegations, Keys, MetaFile, Role } from './forms.ts';
-import { checkSignatures, delegationDigest, type Metadata, readMetadata } from './metadata.ts';
+import { checkSignatures, type Metadata, readMetadata } from './metadata.ts';
 import { isBin } from './paths.ts';
 
 export type RootMetadata = Metadata<'root'>;
@@ -38,10 +38,19 @@ export function checkRootFresh(root: RootMetadata, time: number): void {
   checkFresh('root.json', root.signed.expires, time);
 }
 
-/** 5.3.11: whether the keys of timestamp or snapshot changed; then what these roles signed before binds no longer. */
+/** The key ids of timestamp and snapshot, as kept beside a floor to see a rotation later. */
 export function freshnessKeysOf(root: RootMetadata): string {
-  const { keys, roles } = root.signed;
-  return hash('sha256', `${delegationDigest(keys, roles.timestamp)};${delegationDigest(keys, roles.snapshot)}`);
+  const { timestamp, snapshot } = root.signed.roles;
+  return [timestamp, snapshot].map(({ keyIds }) => keyIds.toSorted().join(',')).join(';');
+}
+
+/**
+ * 5.3.11: whether keys of timestamp or snapshot were taken away, so that what they signed binds no longer. Keys that were only
+ * added rotate nothing: else an old file, still rightly signed, could be offered again.
+ */
+export function keysTakenAway(before: string, now: string): boolean {
+  const lists = now.split(';').map((list) => new Set(list.split(',')));
+  return before.split(';').some((list, at) => list.split(',').some((id) => id !== '' && lists[at]?.has(id) !== true));
 }
 
 /** What is already trusted from earlier, as a lower bound; may have expired. */
