@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import { type Clock, utcSeconds } from '#manifests/platform/clock';
 import { type Inventory, sha256Of } from '#manifests/schema';
 import { installedFrom, nativeArch, readDpkgEntries } from './dpkg-status.ts';
-import { readFacts } from './facts.ts';
 import { readBootId, readComponents, readFreeBytes, readHostname, readKernels, readProduct, readZone } from './host.ts';
 
 export { type DpkgEntry, nativeArch, readDpkgEntries, readDpkgPackages } from './dpkg-status.ts';
@@ -19,6 +18,8 @@ export interface InventoryOptions {
   readonly labels: Record<string, string>;
   /** Where `archive` components live; `/opt/patchferry/components` below the root unless set. */
   readonly archiveRoot?: string | undefined;
+  /** False leaves out facts about the machine: no decision needs them, and asking for them is most of the cost. */
+  readonly facts?: boolean | undefined;
 }
 
 /** Node's names of architectures as Debian writes them, for hosts without dpkg. */
@@ -33,7 +34,7 @@ export async function takeInventory(options: InventoryOptions): Promise<Inventor
   const entries = readDpkgEntries(root) ?? [];
   const key = ({ name, arch }: { name: string; arch: string }) => `${name}:${arch}`;
   const { product, title } = readProduct(root);
-  const facts = await readFacts();
+  const facts = options.facts === false ? {} : await (await import('./facts.ts')).readFacts();
   if (title !== undefined) facts['os.title'] = title;
   return {
     schema: 'patchferry/inventory',

@@ -43,7 +43,7 @@ export function batches(paths: readonly string[], entries: ReadonlyMap<string, E
 
 /**
  * Copies `paths` (host paths, no folders) from the tree at `source` into the tree at `target`, with their folders above them.
- * Shares blocks where the file system can. @throws wayback.copy
+ * Shares blocks where the file system can; `link` makes hard links instead, which needs no room. @throws wayback.copy
  */
 export async function copyPaths(
   context: HostContext,
@@ -51,11 +51,13 @@ export async function copyPaths(
   target: string,
   paths: readonly string[],
   entries: ReadonlyMap<string, Entry>,
+  how: 'copy' | 'link' = 'copy',
 ): Promise<void> {
   fs.mkdirSync(target, { recursive: true, mode: 0o700 });
   const [from, to] = [seenByHost(context, source), seenByHost(context, target)];
   for (const call of batches(paths, entries)) {
-    const args = ['-C', from, 'cp', '--archive', '--reflink=auto', '--parents', `--target-directory=${to}`, '--'];
+    const sharing = how === 'link' ? '--link' : '--reflink=auto';
+    const args = ['-C', from, 'cp', '--archive', sharing, '--parents', `--target-directory=${to}`, '--'];
     const result = await hostCommand(context, 'env', [...args, ...call.map((path) => `.${path}`)], {
       timeoutMs: LIMITS.copyMs,
     });

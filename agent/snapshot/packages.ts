@@ -4,10 +4,13 @@ import * as fs from 'node:fs';
 import { formatBytes } from '#manifests/platform/progress';
 import { type HostContext, type InstallPlan, waitForLocks } from '../packages/index.ts';
 import { describeOutcome, reloadServices } from './outcome.ts';
-import { restoreSaved, savedBytes, takeSaved } from './saved.ts';
+import { releaseReserve, restoreSaved, savedBytes, takeSaved } from './saved.ts';
 import { isInRoots, notCovered, pathsOfChanged, scopeRoots } from './scope.ts';
 import { complete, discardFolder, fileStore, folderOf, isComplete, listStore, pathsAtFirstTry, startFolder } from './store.ts';
 import type { WayBack } from './wayback.ts';
+
+/** Below this a disk counts as full. */
+const SCARCE_BYTES = 4 * 1024 * 1024;
 
 const debs = (plans: readonly InstallPlan[]) => plans.filter(({ format }) => format === 'deb');
 
@@ -43,6 +46,8 @@ export const packages: WayBack = {
   async restore(id, plans, context) {
     const folder = folderOf(store(context), id);
     await waitForLocks(context);
+    const { bfree, bsize } = fs.statfsSync(store(context));
+    if (bfree * bsize < SCARCE_BYTES) releaseReserve(folder); // not even the note of what to look at would fit
     const outcome = await restoreSaved(context, folder, id, pathsAtFirstTry(folder, context, plans));
     await reloadServices(context);
     return describeOutcome([outcome]);

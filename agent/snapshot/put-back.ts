@@ -19,6 +19,8 @@ export interface PutBack {
   readonly paths: readonly string[];
   /** Whether `source` has this path. Files that it does not have are moved back or put right by their attributes where possible. */
   has(path: string): boolean;
+  /** Gives back room that was set aside, when the disk is full. */
+  releaseRoom?(): void;
 }
 
 export interface PutBackOutcome {
@@ -101,7 +103,7 @@ export async function putBack(context: HostContext, task: PutBack): Promise<PutB
     for (const stage of stages.values()) fs.rmSync(stage, { recursive: true, force: true });
     for (const [top, paths] of byTop) {
       const stage = stages.get(top) ?? top;
-      await copyPaths(context, task.source, stage, paths, task.before);
+      await fillStage(context, task, stage, paths);
       await syncFileSystem(context, stage);
     }
     context.onProgress?.(`puts back ${copied.length} files`);
@@ -135,6 +137,22 @@ export async function putBack(context: HostContext, task: PutBack): Promise<PutB
   for (const top of stages.keys()) await syncFileSystem(context, top);
   failed.push(...check(context, task));
   return { restored: copied.length, removed, failed };
+}
+
+/**
+ * Copies what comes back beside its place. Where there is no room left for that (an installation that filled the disk is what has
+ * to be taken back) and the source is on the same file system, its own files are linked in: they hold the same until discarded.
+ */
+async function fillStage(context: HostContext, task: PutBack, stage: string, paths: readonly string[]): Promise<void> {
+  try {
+    await copyPaths(context, task.source, stage, paths, task.before);
+  } catch (error) {
+    fs.rmSync(stage, { recursive: true, force: true });
+    if (fs.statSync(task.source).dev !== fs.statSync(dirname(stage)).dev) throw error;
+    task.releaseRoom?.();
+    context.log.warn({ stage }, 'no room for copies, putting back the kept files themselves');
+    await copyPaths(context, task.source, stage, paths, task.before, 'link');
+  }
 }
 
 /** Makes a folder that is gone; a file in its place goes. */

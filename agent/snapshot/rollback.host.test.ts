@@ -25,6 +25,20 @@ const skip = isDebianRoot() ? false : 'needs root on Debian';
 const RUN = 'b2b7f0f2-run';
 const { deb } = packageSystems;
 
+/** Fills the file system of `file` to the last byte that root may write, then gives `spare` bytes back for the journal. */
+function fillUp(file: string, spare: number): void {
+  const handle = fs.openSync(file, 'w');
+  const block = Buffer.alloc(1024 * 1024, 1);
+  let size = 0;
+  try {
+    for (;;) size += fs.writeSync(handle, block);
+  } catch {
+    fs.ftruncateSync(handle, Math.max(0, size - spare));
+  } finally {
+    fs.closeSync(handle);
+  }
+}
+
 for (const [fileSystem, kind] of [
   ['btrfs', 'btrfs'],
   ['ext4', 'packages'],
@@ -184,6 +198,32 @@ for (const [fileSystem, kind] of [
       const says = await way.take(RUN, [plan], context);
       assert.match(says.says, /already/);
     });
+
+    if (kind === 'packages') {
+      test('S35 a full disk: what filled it is taken back without room for copies', async () => {
+        const { root, context, plan, way } = await prepare();
+        const treeBefore = await writeDown(root);
+        await way.take(RUN, [plan], context);
+        assert.ok((await deb.install(plan, context)).ok);
+        const filler = join(lab.disk, 'filler');
+        try {
+          const warnings: unknown[] = [];
+          const log = {
+            info: () => undefined,
+            warn: (fields: unknown) => warnings.push(fields),
+          } as unknown as HostContext['log'];
+          fillUp(filler, 64 * 1024);
+          const back = await way.restore(RUN, [plan], { ...context, log });
+          assert.ok(back.ok, back.says);
+          assert.equal(warnings.length, 1, 'there was no room for copies');
+        } finally {
+          fs.rmSync(filler, { force: true });
+        }
+        await way.discard(RUN, context);
+        assert.deepEqual(differencesOf(treeBefore, await writeDown(root)), []);
+        assert.deepEqual(await deb.audit(context), []);
+      });
+    }
 
     if (kind === 'btrfs') {
       test('a /boot of its own is copied beside the snapshot and comes back with it', async () => {

@@ -1,7 +1,9 @@
 // A part of the host kept as copies: a list of everything covered, and a tree with the files that a run may change.
 //   <folder>/files/…       the copies, below their own paths
+//   <folder>/reserve       room for a restore on a full disk
 //   <folder>/list.json.zst what was there (tree.ts, one row a path), what of it was copied, when; written last, so that it
 //                          stands for a whole copy
+import { randomBytes } from 'node:crypto';
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
@@ -15,6 +17,8 @@ import { type Entry, fromRows, scan, toRows } from './tree.ts';
 const LIMITS = {
   /** Bytes of the list, packed and plain; a host with a million files has about 150 MB of rows. */
   listBytes: 512 * 1024 * 1024,
+  /** Set aside beside the copies, so that a full disk has room for the folders and lists of a restore. */
+  reserveBytes: 24 * 1024 * 1024,
 } as const;
 
 /** What of the host one saved part covers. */
@@ -59,7 +63,7 @@ async function choose(
 /** Bytes of the copies that `takeSaved` would make. */
 export async function savedBytes(context: HostContext, part: Part, plans: readonly InstallPlan[]): Promise<number> {
   const { before, copied } = await choose(context, part, plans);
-  return copied.reduce((sum, path) => sum + Math.max(4096, before.get(path)?.size ?? 0), 0);
+  return copied.reduce((sum, path) => sum + Math.max(4096, before.get(path)?.size ?? 0), LIMITS.reserveBytes);
 }
 
 /** Copies the part into `folder`, which must be empty. @throws wayback.copy */
@@ -72,10 +76,16 @@ export async function takeSaved(
   const { before, copied } = await choose(context, part, plans);
   const takenAtMs = context.clock.now();
   await copyPaths(context, context.root, join(folder, 'files'), copied, before);
+  fs.writeFileSync(join(folder, 'reserve'), randomBytes(LIMITS.reserveBytes)); // random, since zeros would be compressed away
   await syncFileSystem(context, folder);
   const list: SavedList = { version: 1, takenAtMs, roots: part.roots, paths: part.paths, rows: toRows(before), copied };
   writeFileAtomic(join(folder, 'list.json.zst'), zstdCompressSync(JSON.stringify(list)), { mode: 0o600 });
   return copied.length;
+}
+
+/** Gives back the room that was set aside for a restore on a full disk. */
+export function releaseReserve(folder: string): void {
+  fs.rmSync(join(folder, 'reserve'), { force: true });
 }
 
 /** Puts the part back; see PutBack. @throws wayback.unknown, wayback.copy */
@@ -104,5 +114,6 @@ export async function restoreSaved(
     roots: list.roots,
     paths: [...list.paths, ...brought],
     has: (path) => copied.has(path),
+    releaseRoom: () => releaseReserve(folder),
   });
 }

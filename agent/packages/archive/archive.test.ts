@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { systemClock } from '#manifests/platform/clock';
 import { silentLog } from '#manifests/platform/log';
 import { sha256Of } from '#manifests/schema';
