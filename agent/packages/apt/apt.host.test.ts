@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { pathToFileURL } from 'node:url';
 import { run, runOrThrow } from '#manifests/platform/process';
 import { debianMirrors, Lab } from '../../../scripts/hosts/index.ts';
 import { isDebianRoot } from '../../../scripts/setup/debian.ts';
@@ -206,6 +207,28 @@ describe('installing on a real Debian', { skip }, () => {
       assert.deepEqual(await distUpgrade(context), []);
     });
   }
+
+  test('only the agent is killed: what apt still does is waited for, and the next agent finishes', async () => {
+    const { root, context, items } = await tree();
+    const plan = await deb.plan(items, STRICT, context);
+    const [system, helper] = ['../index.ts', '../real-updates.ts'].map(
+      (path) => pathToFileURL(join(import.meta.dirname, path)).href,
+    );
+    const code = `
+      const { packageSystems } = await import(${JSON.stringify(system)});
+      const { contextFor } = await import(${JSON.stringify(helper)});
+      const input = JSON.parse(process.argv[1]);
+      const onProgress = (says) => { if (says.startsWith('Unpacking openssl')) process.kill(process.pid, 'SIGKILL'); };
+      await packageSystems.deb.install(input.plan, contextFor(input.root, input.updates, { onProgress }));
+    `;
+    const input = JSON.stringify({ plan, root, updates: { ...updates, index: [] } });
+    const agent = await run(process.execPath, ['--input-type=module', '-e', code, input], { timeoutMs: 300_000 });
+    assert.equal(agent.signal, 'SIGKILL', agent.stderr);
+    const finished = await deb.install(plan, context);
+    assert.ok(finished.ok, `${finished.says}\n${finished.output}`);
+    assert.deepEqual(await deb.audit(context), []);
+    assert.deepEqual(await distUpgrade(context), []);
+  });
 
   test('killed in the middle, repair alone puts the database right without a network', async () => {
     let killed = 0;
