@@ -38,7 +38,7 @@ describe('S42 publisher killed at any point of publish', () => {
   const publish = (env: Record<string, string>) =>
     run(process.execPath, ['--import', PRELOAD, MAIN, 'publish', '--quiet', '--home', lab.home], {
       timeoutMs: 60_000,
-      env: { PATH: process.env['PATH'] ?? '', KILL_HOME: lab.home, ...env },
+      env: { PATH: process.env['PATH'] ?? '', TMPDIR: lab.folder, KILL_HOME: lab.home, ...env },
     });
   const reset = () => {
     fs.rmSync(lab.home, { recursive: true });

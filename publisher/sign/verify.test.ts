@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import * as fs from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { type TryOut, tryOut } from '../cli/try-out.ts';
@@ -104,6 +106,33 @@ describe('verify refuses, by its code, what was not signed so', () => {
     assert.equal(ended.exit, 5, ended.out);
     const role = changed('role', (copy) => rewrite(join(copy, 'metadata', '1.policy.json'), later));
     assert.equal((await lab.run('verify', role, '--root', lab.root)).exit, 5);
+  });
+
+  test('the same by HTTP: payloads are counted, or fetched and checked', async () => {
+    let served = original;
+    const server = createServer((request, response) => {
+      const path = join(served, decodeURIComponent(request.url ?? '/'));
+      const found = fs.existsSync(path) && fs.statSync(path).isFile();
+      if (found) response.end(fs.readFileSync(path));
+      else response.writeHead(404).end();
+    });
+    await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve));
+    try {
+      const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+      const counted = await lab.run('verify', url, '--root', lab.root);
+      assert.equal(counted.exit, 0, counted.out + counted.err);
+      assert.match(counted.out, /1 named, not looked at/);
+      const fetched = await lab.run('verify', url, '--root', lab.root, '--payloads', '--complete');
+      assert.equal(fetched.exit, 0, fetched.out + fetched.err);
+      assert.match(fetched.out, /1 named by catalogs, 1 here \(read again\)/);
+      served = join(lab.folder, 'payload');
+      await refused(url, 'repository.payload-hash', '--payloads');
+      served = join(lab.folder, 'no-payload');
+      assert.equal((await lab.run('verify', url, '--root', lab.root, '--payloads', '--complete')).exit, 1);
+    } finally {
+      server.closeAllConnections();
+      server.close();
+    }
   });
 
   test('a repository of other keys', async () => {
