@@ -89,7 +89,7 @@ export async function demoOnRealHost(stage: Stage): Promise<void> {
     await publisher.publish('wanted');
     await relay.sync();
     const page = join(stage.keep, 'report.html');
-    stage.say((await publisher.run(['report', '--html', page], [0, 1])).stdout);
+    stage.say((await publisher.run(['report', '--format', 'html', '--output', page], [0, 1])).stdout);
   } catch (error) {
     const tail = fs.existsSync(relay.log) ? fs.readFileSync(relay.log, 'utf8').split('\n').slice(-15).join('\n') : '';
     const journal = await host.exec(['journalctl', '-u', 'patchferry-agent', '-n', '20', '--no-pager']).catch(() => undefined);

@@ -91,7 +91,7 @@ export async function demoInSandbox(stage: Stage): Promise<void> {
     await publisher.arrived();
     await publisher.publish('approved');
     const page = join(stage.keep, 'report.html');
-    stage.say((await publisher.run(['report', '--html', page], [0, 1])).stdout);
+    stage.say((await publisher.run(['report', '--format', 'html', '--output', page], [0, 1])).stdout);
   } finally {
     await relay.kill('SIGTERM');
   }

@@ -20,6 +20,7 @@ const INCLUDE = [
   'libcap2-bin',
   'btrfs-progs',
   'debian-archive-keyring',
+  'libatomic1', // Node needs it, beside what every Debian has (libc6, libstdc++6)
 ];
 
 const MINUTES = 60_000;
@@ -28,7 +29,7 @@ export const CACHE_FOLDER = resolve(import.meta.dirname, '../../.cache/hosts');
 
 /** Makes the tar of the stale tree when it is not there yet, and gives its path. Two callers at once: the second waits. */
 export async function staleDebianTar(release: string, say: (line: string) => void): Promise<string> {
-  const tar = join(CACHE_FOLDER, `stale-${release}.tar`);
+  const tar = join(CACHE_FOLDER, `stale-2-${release}.tar`);
   const lock = await lockOrWait(join(CACHE_FOLDER, `.${release}.lock`));
   try {
     if (fs.existsSync(tar)) return tar;
