@@ -84,7 +84,7 @@ export async function explainCommand(context: CommandContext): Promise<Outcome> 
 /** The input of the decision: from --catalog, from --repository, or from the agent's own verified state. */
 export async function whatIsKnown(context: Pick<CommandContext, 'options'>): Promise<Known> {
   const settings = await settingsFrom(context);
-  const inventory = await inventoryOf(settings, systemClock);
+  const inventory = await inventoryOf(settings, systemClock, false);
   const { catalog, repository, root } = context.options;
   if (typeof catalog === 'string')
     return { ...bare([readCatalog(catalog)], inventory), from: `catalog ${catalog} (not verified)` };

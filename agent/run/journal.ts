@@ -57,13 +57,13 @@ export function openJournal(path: string, options: { readOnly?: boolean; now: nu
   try {
     fs.mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     try {
-      database = openDatabase(path);
+      database = openDatabase(path, options.readOnly !== true);
     } catch (cause) {
       if (!isDamage(cause) || options.readOnly === true) throw cause;
       putAside = `${path}.damaged-${options.now}`;
       fs.renameSync(path, putAside);
       for (const suffix of ['-wal', '-shm']) fs.rmSync(path + suffix, { force: true });
-      database = openDatabase(path);
+      database = openDatabase(path, true);
     }
     migrate(database, path);
   } catch (cause) {
@@ -112,14 +112,15 @@ export function openJournal(path: string, options: { readOnly?: boolean; now: nu
   };
 }
 
-function openDatabase(path: string): DatabaseSync {
+/** @param whole look through all of it for damage, so that nothing is decided or written on rotten ground */
+function openDatabase(path: string, whole: boolean): DatabaseSync {
   const database = new DatabaseSync(path, { timeout: 10_000 });
   try {
     database.exec(
       'PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF',
     );
-    const check = database.prepare('PRAGMA quick_check(1)').get() as { quick_check: string };
-    if (check.quick_check !== 'ok') throw Object.assign(new Error(check.quick_check), { errcode: 11 });
+    const check = whole ? (database.prepare('PRAGMA quick_check(1)').get() as { quick_check: string }) : undefined;
+    if (check !== undefined && check.quick_check !== 'ok') throw Object.assign(new Error(check.quick_check), { errcode: 11 });
     return database;
   } catch (cause) {
     database.close();

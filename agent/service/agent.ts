@@ -59,8 +59,8 @@ export interface OpenOptions {
 }
 
 /** Inventory of the host as the settings see it. */
-export async function inventoryOf(settings: AgentSettings, clock: Clock): Promise<Inventory> {
-  const found = await takeInventory({ clock, labels: settings.labels, archiveRoot: settings.archiveRoot });
+export async function inventoryOf(settings: AgentSettings, clock: Clock, facts = true): Promise<Inventory> {
+  const found = await takeInventory({ clock, labels: settings.labels, archiveRoot: settings.archiveRoot, facts });
   return settings.zone === undefined ? found : { ...found, zone: settings.zone };
 }
 

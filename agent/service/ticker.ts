@@ -1,7 +1,6 @@
 // The service: a tick a minute, a cycle when one is due. When that is follows from the agent's id (no wake storm), from what
 // the last cycle said, and from changes of the host's own package database.
 import * as fs from 'node:fs';
-import { schedule } from 'node-cron';
 import { isFault } from '#manifests/errors';
 import { pause } from '#manifests/platform/clock';
 import { nextSlotAt, POLL_LIMITS, slotOf } from '../poll/index.ts';
@@ -68,6 +67,7 @@ export async function keepRunning(agent: Agent, signal: AbortSignal): Promise<vo
 
   const offset = nextSlotAt(id, minutes(), 0) % MINUTE_MS;
   if (due()) await cycle();
+  const { schedule } = await import('node-cron'); // only a service needs it
   const task = schedule(
     '* * * * *',
     async () => {
