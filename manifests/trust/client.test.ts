@@ -130,3 +130,21 @@ test('only the bins on the way are loaded when asked for', async (t) => {
   await client.refresh(repository.fetcher);
   assert.equal(client.targets().length, 50);
 });
+
+test('linear cost: 50,000 targets in one file', async (t) => {
+  const times: number[] = [];
+  for (const count of [5_000, 50_000]) {
+    const repository = new TestRepository();
+    for (let at = 0; at < count; at++) repository.add(`catalogs/product-${at}.json.zst`, `${at}`);
+    await repository.publish();
+    const client = openTrust({ folder: temporaryFolder(t), pinnedRoot: repository.get('root'), now: () => T0 });
+    const started = performance.now();
+    await client.refresh(repository.fetcher);
+    assert.equal(client.target('catalogs/product-4999.json.zst')?.length, 4);
+    times.push(performance.now() - started);
+  }
+  const [small = 0, large = 0] = times;
+  t.diagnostic(`5,000 targets in ${Math.round(small)} ms, 50,000 in ${Math.round(large)} ms`);
+  assert.ok(large < 3_000, `${large} ms`); // a quarter of a second on an idle core; the bound allows for busy machines
+  assert.ok(large < 30 * Math.max(small, 20), `${small} ms, then ${large} ms`); // the square would be a hundred times
+});

@@ -194,14 +194,14 @@ test('file signer and command signer; a program that signs wrongly is found out 
   const liar = commandSigner({ key: signer.key, command: process.execPath, args: ['-e', script, join(folder, 'ec.pem')] });
   await assert.rejects(liar.sign(message), { code: 'trust.signer' });
   const failing = commandSigner({ key: signer.key, command: process.execPath, args: ['-e', 'process.exit(3)'] });
-  await assert.rejects(failing.sign(message), { code: 'process.failed' });
+  await assert.rejects(failing.sign(message), { code: 'trust.signer' });
   const hanging = commandSigner({
     key: signer.key,
     command: process.execPath,
     args: ['-e', 'setInterval(() => {}, 1000)'],
     timeoutMs: 500,
   });
-  await assert.rejects(hanging.sign(message), { code: 'process.failed' });
+  await assert.rejects(hanging.sign(message), { code: 'trust.signer' });
 });
 
 const MODULES = [

@@ -54,7 +54,7 @@ export interface CommandSignerOptions {
 
 const SIGN_TIMEOUT_MS = 120_000;
 
-/** Signs with another program. What it gives must verify under `key`. @throws trust.signer, process.missing, process.failed */
+/** Signs with another program. What it gives must verify under `key`. @throws trust.signer */
 export function commandSigner(options: CommandSignerOptions): Signer {
   const { key, command, args } = options;
   return {
@@ -75,7 +75,10 @@ export function commandSigner(options: CommandSignerOptions): Signer {
           command,
           args.map((arg) => arg.replaceAll('{in}', input).replaceAll('{sha256}', digest).replaceAll('{out}', output)),
           { timeoutMs: options.timeoutMs ?? SIGN_TIMEOUT_MS, env: options.env, ...(byFile ? {} : { input: message }) },
-        );
+        ).catch((cause: unknown) => {
+          // Said anew without the arguments, which may name a token and more.
+          throw fault('signer', (cause as Error).message, { where: command, cause });
+        });
         const hex = args.some((arg) => arg.includes('{out}'))
           ? Buffer.from(readFileBounded(output, FORM_LIMITS.signatureDigits / 2) ?? []).toString('hex')
           : ran.stdout.trim().toLowerCase();
