@@ -3,9 +3,11 @@
 import { hash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { join } from 'node:path';
+import { isFault } from '#manifests/errors';
 import { readFileBounded, removeTemporaries, syncFolder, temporaryNameFor, writeFileAtomic } from '#manifests/platform/files';
 import { fault } from './faults.ts';
 import type { TrustLimits } from './limits.ts';
+import { salvage } from './salvage.ts';
 import { readMetadata } from './verify/metadata.ts';
 import {
   checkSignaturesOf,
@@ -106,8 +108,18 @@ export function statePath(folder: string, name: 'lock'): string {
 
 /** SHA-256 of the state file as it stands; `''` when there is none. */
 export function stampOf(folder: string): string {
-  const bytes = readFileBounded(join(folder, STATE_FILE), STATE_BYTES);
+  const bytes = readIfSane(join(folder, STATE_FILE));
   return bytes === undefined ? '' : hash('sha256', bytes);
+}
+
+/** A file of ours that has grown beyond all reason is damaged like any other: empty, not an error. */
+function readIfSane(path: string): Uint8Array | undefined {
+  try {
+    return readFileBounded(path, STATE_BYTES);
+  } catch (error) {
+    if (isFault(error, 'files.too-large')) return new Uint8Array(0);
+    throw error;
+  }
 }
 
 /**
@@ -115,7 +127,7 @@ export function stampOf(folder: string): string {
  * @throws trust.no-root when no root is known, trust.other-root when `pinnedRoot` contradicts the folder
  */
 export function loadState(folder: string, pinnedRoot: Uint8Array | undefined, limits: TrustLimits): TrustState {
-  const stateBytes = readFileBounded(join(folder, STATE_FILE), STATE_BYTES);
+  const stateBytes = readIfSane(join(folder, STATE_FILE));
   const floorFile = readFloor(folder);
   const file = parseStateFile(stateBytes);
   const pinned = findPinned(folder, pinnedRoot, file, limits);
@@ -130,7 +142,8 @@ export function loadState(folder: string, pinnedRoot: Uint8Array | undefined, li
     }
   } else if (stateBytes !== undefined) rebuilt = `${STATE_FILE} is damaged`;
   else if (floorFile !== undefined || fs.existsSync(join(folder, PINNED_FILE))) rebuilt = `${STATE_FILE} is gone`;
-  if (state === undefined) state = { ...salvage(folder, pinned, limits), stamp, rebuilt };
+  if (state === undefined)
+    state = { ...salvage(pinned, storedFiles(folder, limits)), etag: undefined, floor: NO_FLOOR, stamp, rebuilt };
   const floor = [floorFile, file?.floor].reduce<Floor>(
     (sum, next) => (next === undefined ? sum : higherFloor(sum, next)),
     state.floor,
@@ -201,6 +214,19 @@ function readStored(folder: string, sha256: string, limit: number): Uint8Array {
   return bytes;
 }
 
+/** Every stored file that is whole, by its SHA-256; for rebuilding. */
+function* storedFiles(folder: string, limits: TrustLimits): Generator<[sha256: string, bytes: Uint8Array]> {
+  const names = fs.existsSync(join(folder, FILES)) ? fs.readdirSync(join(folder, FILES)).slice(0, SALVAGE_FILES) : [];
+  for (const name of names) {
+    const sha256 = name.slice(0, 64);
+    try {
+      yield [sha256, readStored(folder, sha256, limits.targetsBytes)];
+    } catch {
+      // torn
+    }
+  }
+}
+
 function restore(folder: string, file: StateFile, pinned: RootMetadata, limits: TrustLimits): TrustState {
   const roots: RootMetadata[] = [pinned];
   for (const sha256 of file.roots.slice(1)) {
@@ -237,85 +263,6 @@ function restore(folder: string, file: StateFile, pinned: RootMetadata, limits: 
   };
 }
 
-/** From a folder without a usable state file: the chain of roots, and the newest set of files that verifies under it. */
-function salvage(folder: string, pinned: RootMetadata, limits: TrustLimits): TrustState {
-  const found = { root: [] as Uint8Array[], timestamp: [] as TimestampMetadata[], snapshot: [] as SnapshotMetadata[] };
-  const targets = new Map<string, Uint8Array>();
-  const names = fs.existsSync(join(folder, FILES)) ? fs.readdirSync(join(folder, FILES)).slice(0, SALVAGE_FILES) : [];
-  for (const name of names) {
-    try {
-      const bytes = readStored(folder, name.slice(0, 64), limits.targetsBytes);
-      const kind = /"_type":"(root|timestamp|snapshot|targets)"/.exec(
-        Buffer.from(bytes).toString('latin1').replaceAll(/\s/g, ''),
-      )?.[1];
-      if (kind === 'root') found.root.push(bytes);
-      else if (kind === 'timestamp') found.timestamp.push(readMetadata('timestamp', bytes, name));
-      else if (kind === 'snapshot') found.snapshot.push(readMetadata('snapshot', bytes, name));
-      else if (kind === 'targets') targets.set(name.slice(0, 64), bytes);
-    } catch {
-      // torn, or no metadata at all
-    }
-  }
-  const roots = [pinned];
-  for (let grown = true; grown; ) {
-    grown = false;
-    for (const bytes of found.root) {
-      try {
-        roots.push(nextRoot(roots.at(-1) as RootMetadata, bytes));
-        grown = true;
-        break;
-      } catch {
-        // not the next one
-      }
-    }
-  }
-  const root = roots.at(-1) as RootMetadata;
-  const newest = <M extends TimestampMetadata | SnapshotMetadata>(list: M[], signed: (item: M) => boolean): M | undefined =>
-    list.filter(signed).toSorted((a, b) => b.signed.version - a.signed.version)[0];
-  const timestamp = newest(found.timestamp, (item) => holds(() => checkSignaturesOf({ root, timestamp: item })));
-  const snapshot = newest(found.snapshot, (item) => holds(() => checkSignaturesOf({ root, snapshot: item })));
-  return {
-    roots,
-    timestamp,
-    snapshot,
-    generation: salvageGeneration(root, timestamp, snapshot, targets),
-    etag: undefined,
-    floor: NO_FLOOR,
-    rebuilt: undefined,
-    stamp: '',
-  };
-}
-
-function salvageGeneration(
-  root: RootMetadata,
-  timestamp: TimestampMetadata | undefined,
-  snapshot: SnapshotMetadata | undefined,
-  files: ReadonlyMap<string, Uint8Array>,
-): Generation | undefined {
-  if (timestamp === undefined || snapshot?.signed.version !== timestamp.signed.snapshot.version) return undefined;
-  try {
-    const roles = new Map<string, TargetsMetadata>();
-    for (const [name, named] of snapshot.signed.meta) {
-      const bytes = named.sha256 === undefined ? undefined : files.get(named.sha256);
-      if (bytes !== undefined) roles.set(name, readMetadata('targets', bytes, name));
-    }
-    const generation = { root, timestamp, snapshot, roles };
-    checkSignaturesOf(generation);
-    return generation;
-  } catch {
-    return undefined;
-  }
-}
-
-function holds(check: () => void): boolean {
-  try {
-    check();
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 /**
  * Makes `state` the one on disk: new files, then the floor, then the state file, then what nothing names any more is removed.
  * The caller holds the lock. @returns the state with its new stamp
@@ -328,12 +275,12 @@ export function saveState(folder: string, state: TrustState): TrustState {
     if (named.has(item.sha256)) return item.sha256;
     named.add(item.sha256);
     const path = storedPath(folder, item.sha256);
-    if (fs.statSync(path, { throwIfNoEntry: false })?.size !== item.bytes.length) added.push([path, item.bytes]);
+    if (!holdsAlready(path, item.bytes)) added.push([path, item.bytes]);
     return item.sha256;
   };
   const [pinned] = state.roots;
   if (pinned !== undefined) {
-    const there = readFileBounded(join(folder, PINNED_FILE), STATE_BYTES);
+    const there = readIfSane(join(folder, PINNED_FILE));
     if (there === undefined || !Buffer.from(there).equals(pinned.bytes))
       writeFileAtomic(join(folder, PINNED_FILE), pinned.bytes);
   }
@@ -362,6 +309,13 @@ export function saveState(folder: string, state: TrustState): TrustState {
   writeFileAtomic(join(folder, STATE_FILE), text);
   prune(folder, named);
   return { ...state, rebuilt: undefined, stamp: hash('sha256', text) };
+}
+
+/** Whether `path` is there with these very bytes: a torn file of the right name is written anew. */
+function holdsAlready(path: string, bytes: Uint8Array): boolean {
+  if (fs.statSync(path, { throwIfNoEntry: false })?.size !== bytes.length) return false;
+  const there = readFileBounded(path, bytes.length);
+  return there !== undefined && Buffer.compare(there, bytes) === 0;
 }
 
 /** As `writeFileAtomic` for many new files of one folder, which is flushed once, after the last: nothing names them before. */

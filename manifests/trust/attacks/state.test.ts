@@ -144,6 +144,7 @@ const SPOILERS: [string, (path: string) => void][] = [
   ['empty', (path) => fs.truncateSync(path, 0)],
   ['torn', (path) => fs.truncateSync(path, Math.floor(fs.statSync(path).size / 2))],
   ['zeroed', (path) => fs.writeFileSync(path, Buffer.alloc(fs.statSync(path).size))],
+  ['swollen', (path) => fs.truncateSync(path, 40 * 1024 * 1024)],
   ['noise', (path) => fs.writeFileSync(path, Buffer.alloc(fs.statSync(path).size, 'x{"sum":'))],
 ];
 
