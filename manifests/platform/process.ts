@@ -178,3 +178,69 @@ export async function launch(
     closeSync(log);
   }
 }
+
+export interface Piped {
+  /** What the program prints, as it comes; reading slowly makes the program wait. Leaving the loop early stops the program. */
+  readonly output: AsyncIterable<Buffer>;
+  /** How it ended; never rejects. */
+  readonly ended: Promise<{ code: number | null; stderr: string; timedOut: boolean }>;
+  /** Stops the whole process group at once. */
+  kill(): void;
+}
+
+/** Starts a program whose standard output is read as a stream, of any length. @throws process.missing when it cannot start */
+export async function pipeFrom(
+  command: string,
+  args: readonly string[],
+  options: Pick<RunOptions, 'timeoutMs' | 'cwd' | 'env' | 'signal'>,
+): Promise<Piped> {
+  const child = spawn(command, [...args], {
+    cwd: options.cwd,
+    env: options.env ?? { ...process.env, LC_ALL: 'C.UTF-8' },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    detached: process.platform !== 'win32',
+    shell: false,
+    windowsHide: true,
+  });
+  let timedOut = false;
+  let stderr = '';
+  const kill = () => {
+    try {
+      if (child.pid === undefined) return;
+      if (process.platform === 'win32') child.kill('SIGKILL');
+      else process.kill(-child.pid, 'SIGKILL');
+    } catch {
+      // already gone
+    }
+  };
+  const timer = setTimeout(() => {
+    timedOut = true;
+    kill();
+  }, options.timeoutMs);
+  options.signal?.addEventListener('abort', kill, { once: true });
+  child.stderr.on('data', (chunk: Buffer) => {
+    if (stderr.length < 16_384) stderr += chunk.toString('utf8');
+  });
+  const ended = new Promise<{ code: number | null; stderr: string; timedOut: boolean }>((resolve) => {
+    child.once('close', (code) => {
+      clearTimeout(timer);
+      options.signal?.removeEventListener('abort', kill);
+      resolve({ code, stderr, timedOut });
+    });
+  });
+  await new Promise<void>((resolve, reject) => {
+    child.once('spawn', resolve);
+    child.once('error', (cause) => {
+      clearTimeout(timer);
+      reject(fault('missing', `cannot start ${command}: ${cause.message}`, { where: command, cause }));
+    });
+  });
+  async function* output(): AsyncGenerator<Buffer> {
+    try {
+      for await (const chunk of child.stdout) yield chunk as Buffer;
+    } finally {
+      if (child.exitCode === null && !child.stdout.readableEnded) kill();
+    }
+  }
+  return { output: output(), ended, kill };
+}
