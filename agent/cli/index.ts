@@ -2,7 +2,7 @@
 import type { CommandContext, CommandSpec, Outcome, ProgramSpec } from '#manifests/platform/cli';
 
 /** Shown by --version and in reports. */
-export const VERSION = '0.1.0';
+const VERSION = '0.1.0';
 
 type Runner = (context: CommandContext) => Promise<Outcome>;
 

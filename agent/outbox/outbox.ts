@@ -19,7 +19,7 @@ export interface OutboxOptions {
   readonly failPoint: FailPoint;
 }
 
-export interface OutboxStatus {
+interface OutboxStatus {
   readonly waiting: number;
   readonly bytes: number;
   readonly unsent: number;
@@ -44,7 +44,7 @@ export interface Outbox {
 }
 
 /** Name of a sealed result in an inbox, as relays and the publisher have it. */
-export function envelopeName(sequence: number, hash: string): string {
+function envelopeName(sequence: number, hash: string): string {
   return `${String(sequence).padStart(12, '0')}-${hash.slice(0, 16)}.pfe`;
 }
 

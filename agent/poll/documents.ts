@@ -48,7 +48,7 @@ export interface PolicyView {
   readonly baselineDocuments: readonly { readonly name: string; readonly product: string; readonly sha256: string }[];
 }
 
-export const EMPTY_VIEW: PolicyView = {
+const EMPTY_VIEW: PolicyView = {
   member: null,
   standing: 'unknown',
   damaged: null,

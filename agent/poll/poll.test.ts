@@ -13,7 +13,7 @@ import { nextSlotAt, openDocuments, pauseOf, slotOf, spread, syncOnce } from './
 
 test('trap 30: a thousand agents poll spread over their interval, each always at the same offset', () => {
   const agents = Array.from({ length: 1_000 }, (_, index) => `agent-${index}`);
-  const buckets = new Array<number>(10).fill(0);
+  const buckets = Array.from({ length: 10 }, () => 0);
   for (const agent of agents) {
     const bucket = Math.floor(spread(agent) * 10);
     buckets[bucket] = (buckets[bucket] ?? 0) + 1;

@@ -18,13 +18,13 @@ import {
 import { fault, POLL_LIMITS } from './faults.ts';
 
 /** Where pauses are kept (structurally the journal's). */
-export interface PauseBook {
+interface PauseBook {
   get(name: string): BackOff | undefined;
   fail(name: string, says: string, at: number, firstMs: number, mostMs: number): BackOff;
   clear(name: string): void;
 }
 
-export interface Attempt {
+interface Attempt {
   readonly relay: string;
   readonly code: string;
   readonly message: string;

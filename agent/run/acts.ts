@@ -3,7 +3,7 @@
 import { blockedIn } from '#manifests/decide';
 import { PatchferryError } from '#manifests/errors';
 import type { ContentRef, Inventory } from '#manifests/schema';
-import type { HostContext, InstallPlan, SystemFormat } from '../packages/index.ts';
+import type { HostContext, InstallPlan } from '../packages/index.ts';
 import { fault, RUN_LIMITS } from './limits.ts';
 import { cleanText, oneLine, type RunData, type RunError, versionsOf } from './runs.ts';
 import type { Event, State } from './states.ts';
@@ -150,6 +150,7 @@ export function noTime(
 ): string | undefined {
   const window = world.windowOf(data.group, zone);
   if (!window.open) return 'no maintenance window is open';
+  if (plans.length > 0 && !window.mayStart) return `nothing new starts in the last part of the window ${window.name}`;
   const packages = plans.reduce((count, plan) => count + plan.changes.length, 0);
   const mayReboot = world.allowReboot && data.group?.reboot === 'if-needed';
   const reserve =
@@ -350,9 +351,4 @@ function equal(a: Readonly<Record<string, string>>, b: Readonly<Record<string, s
 export async function discardWays({ data, world }: Attempt, context: HostContext): Promise<void> {
   for (const taken of data.ways) await world.hands.ways.find(({ kind }) => kind === taken.kind)?.discard(taken.id, context);
   data.ways = [];
-}
-
-/** The formats of the set, for messages. */
-export function formatsOf(data: RunData): SystemFormat[] {
-  return data.plans.map(({ format }) => format);
 }

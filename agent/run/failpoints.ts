@@ -1,8 +1,6 @@
 // Named places where tests make a run die, fail or run out of disk. Armed only when the settings say `testing.failPoints`.
 import { RUN_STATES } from './states.ts';
 
-export type FailAction = 'kill' | 'fail' | 'enospc';
-
 /** Every fail point: before and after the act of each state, and around the one transaction that ends a run. */
 export const FAIL_POINTS: readonly string[] = [
   ...RUN_STATES.flatMap((state) => [`${state}.entered`, `${state}.done`]),

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { type Journal, openJournal } from './journal.ts';
 
 const STAMP = { boot: 'b', trustedTime: '2026-03-02T10:00:00Z', wallTime: '2026-03-02T10:00:00Z' };

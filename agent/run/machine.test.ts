@@ -131,6 +131,28 @@ describe('a fault in each state', () => {
       host: 'old',
     },
     {
+      name: 'the cutoff of the window has passed meanwhile',
+      set: (f) => (f.now = START + 35 * 60_000),
+      group: {
+        windows: [
+          {
+            name: 'mon',
+            days: ['mon'],
+            start: '09:00',
+            durationMinutes: 120,
+            cutoffMinutes: 30,
+            zone: 'UTC',
+            validFrom: null,
+            validUntil: null,
+          },
+        ],
+      },
+      states: 'Stage Precheck Snapshot Failed',
+      outcome: 'refused',
+      code: 'run.window-closed',
+      host: 'old',
+    },
+    {
       name: 'S38 the installation fails',
       set: (f) => (f.faults.install = 'fails'),
       states: `${WAY_THERE} Rollback Failed`,

@@ -2,7 +2,7 @@
 import type { DatabaseSync } from 'node:sqlite';
 import { canonicalJson, type Result } from '#manifests/schema';
 
-export type ResultKind = Result['kind'];
+type ResultKind = Result['kind'];
 
 export interface ResultRow {
   readonly sequence: number;

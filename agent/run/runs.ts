@@ -15,7 +15,7 @@ export interface RunError {
 }
 
 /** The host as a run found it: what a rollback has to bring back. */
-export interface HostBefore {
+interface HostBefore {
   /** `name:arch` -> version. */
   readonly packages: Readonly<Record<string, string>>;
   readonly components: Readonly<Record<string, string>>;
@@ -24,7 +24,7 @@ export interface HostBefore {
   readonly boot: string;
 }
 
-export interface TakenWay {
+interface TakenWay {
   readonly kind: 'btrfs' | 'packages' | 'archive';
   readonly id: string;
   readonly says: string;

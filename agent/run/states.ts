@@ -30,7 +30,7 @@ export type State = (typeof STATES)[number];
  * - `late` as `killed`, but the window has closed meanwhile
  * - `often` as `killed`, for the last time that is borne (RUN_LIMITS.deaths)
  */
-export const EVENTS = ['ok', 'reboot', 'stop', 'failed', 'undo', 'killed', 'late', 'often'] as const;
+const EVENTS = ['ok', 'reboot', 'stop', 'failed', 'undo', 'killed', 'late', 'often'] as const;
 export type Event = (typeof EVENTS)[number];
 
 export interface Transition {

@@ -135,7 +135,7 @@ async function realHands(settings: AgentSettings, clock: Clock): Promise<Hands> 
 }
 
 /** Runs one check to its end; a program that cannot be started is not healthy. */
-export async function runHealthCheck(check: HealthCheck, signal: AbortSignal): Promise<{ healthy: boolean; says: string }> {
+async function runHealthCheck(check: HealthCheck, signal: AbortSignal): Promise<{ healthy: boolean; says: string }> {
   const [command, ...args] = check.command;
   try {
     const result = await run(command ?? '', args, { timeoutMs: check.timeoutSeconds * 1000, outputBytes: 65_536, signal });

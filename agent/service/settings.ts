@@ -5,7 +5,7 @@ import { readSettings } from '#manifests/platform/settings';
 import { labels, line, name } from '#manifests/schema';
 import { readEnrolment } from '../outbox/index.ts';
 
-export const DEFAULT_CONFIG = '/etc/patchferry/agent.yaml';
+const DEFAULT_CONFIG = '/etc/patchferry/agent.yaml';
 const path = z.string().min(1).max(1_024);
 
 const agentSettings = z.strictObject({

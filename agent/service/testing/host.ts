@@ -10,7 +10,7 @@ import { startRelay, type TestRelay } from './relay.ts';
 
 const MAIN = resolve(import.meta.dirname, '../../main.ts');
 
-export interface Ran {
+interface Ran {
   readonly code: number | null;
   readonly signal: string | null;
   readonly out: string;
@@ -59,7 +59,7 @@ export async function makeHost(): Promise<TestHost> {
       ].join('\n'),
     );
   settings([]);
-  const agent: TestHost['agent'] = async (args, env = {}, signal = undefined) => {
+  const agent: TestHost['agent'] = async (args, env = {}, signal) => {
     const base = Object.fromEntries(
       Object.entries(process.env).flatMap(([key, value]) => (value === undefined ? [] : [[key, value]])),
     );

@@ -33,7 +33,7 @@ import {
 } from '#manifests/trust';
 
 const DAY = 86_400_000;
-export const PRODUCT = 'own-tool';
+const PRODUCT = 'own-tool';
 
 export interface Release {
   readonly version: string;
@@ -58,7 +58,7 @@ export interface TestPublisher {
 }
 
 /** A window that is always open, in one piece of a week. */
-export const ALWAYS: Group['windows'][number] = {
+const ALWAYS: Group['windows'][number] = {
   name: 'always',
   days: ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'],
   start: '00:00',
