@@ -3,6 +3,7 @@
 export { type Applicable, applicability, type Fit, type MissingPackage, missing } from './applicable.ts';
 export { type BaselineDecision, decideBaseline, resolveBaseline, UNKNOWN_MOMENT } from './baseline.ts';
 export { blockedIn } from './blocked.ts';
+export { type Estimate, fitting, RESERVE, timeNeeded } from './estimate.ts';
 export {
   type BlockedPackage,
   type DecideInput,
@@ -14,6 +15,16 @@ export {
 } from './evaluate.ts';
 export { EXPLAIN_LIMITS, type ExplainStep, type Explanation, explain, type PatchExplanation } from './explain.ts';
 export { matches } from './pattern.ts';
+export {
+  type GroupParts,
+  signedDelegationOf,
+  signedGroup,
+  signedHaltOf,
+  signedOverlayOf,
+  signedRecallOf,
+  signedWaiverOf,
+  signedWindow,
+} from './sign.ts';
 export type { Standing } from './standing.ts';
 export type { HostMemory } from './states.ts';
-export { type WindowState, windowState } from './window.ts';
+export { ALWAYS_OPEN, purposeState, type WindowOptions, type WindowState, windowState, windowsFor } from './window.ts';

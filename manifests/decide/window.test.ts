@@ -195,13 +195,13 @@ function offsets(zone: string): Int16Array {
 function reference(window: MaintenanceWindow, table: Int16Array): Uint8Array {
   const first = FROM - LEAD;
   const open = new Uint8Array(TO - first);
-  const [hour = 0, minute = 0] = window.start.split(':').map(Number);
+  const [hour = 0, minute = 0] = (window.start ?? '').split(':').map(Number);
   let day = Math.floor((first + (table[0] ?? 0)) / 1_440) + 1; // the next wall day whose start has not come yet
   for (let now = first; now < TO; now += 1) {
     const wall = now + (table[Math.floor((now - first) / BLOCK)] ?? 0);
     while (wall >= day * 1_440 + hour * 60 + minute) {
       const weekday = DAILY[(((day + 3) % 7) + 7) % 7]; // 1970-01-01 was a Thursday
-      if (weekday !== undefined && window.days.includes(weekday)) {
+      if (weekday !== undefined && window.days?.includes(weekday)) {
         for (let length = 0; length < window.durationMinutes && now + length < TO; length += 1) {
           const index = now - first + length;
           open[index] = Math.max(open[index] ?? 0, length < window.durationMinutes - window.cutoffMinutes ? 2 : 1);

@@ -1,9 +1,7 @@
-// Maintenance windows: "may this host change now, and until when?" Pure; wall time becomes instants by Temporal alone.
-//
-// Clock changes (trap 8): a start that the wall clock skips is taken at the first instant after the gap; one that comes
-// twice, at the first of the two. The length is elapsed time, so neither stretches nor cuts a window.
-import { type MaintenanceWindow, WEEKDAYS } from '#manifests/schema';
-import { byText, DAY_MS, momentOf } from './text.ts';
+// Maintenance windows: "may this host change now, and until when?" When each opens is in occurrences.ts.
+import type { MaintenanceWindow, Purpose } from '#manifests/schema';
+import { type Occurrence, occurrencesFrom, within } from './occurrences.ts';
+import { byText } from './text.ts';
 
 /** All times in milliseconds since 1970, UTC. */
 export type WindowState =
@@ -31,42 +29,48 @@ export type WindowState =
       readonly notes: readonly string[];
     };
 
-const MINUTE_MS = 60_000;
-/** No occurrence is longer than a week, and each weekday comes once in it; a day more for zones on either side of UTC. */
-const SEARCH_DAYS = 9;
-
-interface Occurrence {
-  readonly window: MaintenanceWindow;
-  readonly zone: string;
-  readonly opensAt: number;
-  readonly closesAt: number;
-  readonly startsUntil: number;
-  readonly notes: readonly string[];
+/** Further windows, of which one must be open as well (a site's): nothing is open but while both are. */
+export interface WindowOptions {
+  readonly limits?: readonly MaintenanceWindow[];
 }
+
+/** How many occurrences are looked at where a site's windows leave nothing of the first ones. */
+const NARROWED = 500;
 
 /**
  * The state of a host's windows at one instant. Of several open ones the one counts in which work may begin, then the
  * one that stays open longest. `validUntil` closes an open window; one that began before `validFrom` does not open.
  * @param at milliseconds of trusted time @param hostZone IANA name, for windows in zone `host`
  */
-export function windowState(windows: readonly MaintenanceWindow[], at: number, hostZone: string): WindowState {
+export function windowState(
+  windows: readonly MaintenanceWindow[],
+  at: number,
+  hostZone: string,
+  { limits = [] }: WindowOptions = {},
+): WindowState {
   const notes: string[] = windows.length === 0 ? ['no maintenance window: nothing is installed by itself'] : [];
   const around: Occurrence[] = [];
-  const coming: Occurrence[] = [];
+  let next: Occurrence | undefined;
   for (const window of windows) {
-    const zone = window.zone === 'host' ? hostZone : window.zone;
-    if (!isZone(zone)) {
+    const occurrences = occurrencesFrom(window, hostZone, at);
+    if (occurrences === null) {
+      const zone = window.zone === 'host' ? hostZone : window.zone;
       notes.push(`window ${window.name} never opens: nobody here knows the time zone ${JSON.stringify(zone)}`);
       continue;
     }
-    for (const occurrence of occurrences(window, zone, at)) {
-      if (occurrence.opensAt <= at && at < occurrence.closesAt) around.push(occurrence);
-      else if (occurrence.opensAt > at) coming.push(occurrence);
+    let looked = 0;
+    let mine: Occurrence | undefined;
+    for (const occurrence of occurrences) {
+      looked += 1;
+      if ((mine !== undefined && occurrence.opensAt >= mine.opensAt) || looked > NARROWED) break;
+      for (const part of within(occurrence, limits, hostZone)) {
+        if (part.opensAt > at) {
+          if (mine === undefined || comesFirst(part, mine) < 0) mine = part;
+        } else if (at < part.closesAt) around.push(part);
+      }
     }
+    if (mine !== undefined && (next === undefined || comesFirst(mine, next) < 0)) next = mine;
   }
-  const next = coming.toSorted(
-    (a, b) => a.opensAt - b.opensAt || b.closesAt - a.closesAt || byText(a.window.name, b.window.name),
-  )[0];
   const now = around.toSorted(
     (a, b) =>
       Number(at < b.startsUntil) - Number(at < a.startsUntil) ||
@@ -95,56 +99,41 @@ export function windowState(windows: readonly MaintenanceWindow[], at: number, h
   };
 }
 
-/** Occurrences that may hold `at`, and the next ones after it (or after `validFrom`, when that is later). */
-function occurrences(window: MaintenanceWindow, zone: string, at: number): Occurrence[] {
-  const validFrom = window.validFrom === null ? Number.NEGATIVE_INFINITY : Date.parse(window.validFrom);
-  const validUntil = window.validUntil === null ? Number.POSITIVE_INFINITY : Date.parse(window.validUntil);
-  if (Math.max(at, validFrom) >= validUntil) return [];
-  const from = Temporal.Instant.fromEpochMilliseconds(Math.max(at, validFrom)).toZonedDateTimeISO(zone).toPlainDate();
-  const back = Math.ceil((window.durationMinutes * MINUTE_MS) / DAY_MS) + 1;
-  const [hour, minute] = window.start.split(':').map(Number);
-  const time = new Temporal.PlainTime(hour, minute);
-  const found: Occurrence[] = [];
-  for (let day = -back; day <= SEARCH_DAYS; day += 1) {
-    const date = from.add({ days: day });
-    const weekday = WEEKDAYS[date.dayOfWeek - 1];
-    if (weekday === undefined || !window.days.includes(weekday)) continue;
-    const start = firstInstant(date.toPlainDateTime(time), zone);
-    if (start.at < validFrom || start.at >= validUntil) continue;
-    const closesAt = Math.min(start.at + window.durationMinutes * MINUTE_MS, validUntil);
-    found.push({
-      window,
-      zone,
-      opensAt: start.at,
-      closesAt,
-      startsUntil: Math.max(start.at, closesAt - window.cutoffMinutes * MINUTE_MS),
-      notes: start.note === null ? [] : [`window ${window.name}: ${start.note}`],
-    });
-  }
-  return found;
+function comesFirst(a: Occurrence, b: Occurrence): number {
+  return a.opensAt - b.opensAt || b.closesAt - a.closesAt || byText(a.window.name, b.window.name);
 }
 
-/** The first instant at or after a wall time: in a gap its end, of two equal wall times the first. */
-function firstInstant(wall: Temporal.PlainDateTime, zone: string): { at: number; note: string | null } {
-  const early = wall.toZonedDateTime(zone, { disambiguation: 'earlier' });
-  const late = wall.toZonedDateTime(zone, { disambiguation: 'later' });
-  const says = `${wall.toString({ smallestUnit: 'minute' })} ${zone}`;
-  if (early.epochMilliseconds === late.epochMilliseconds) return { at: early.epochMilliseconds, note: null };
-  if (early.toPlainDateTime().equals(wall)) {
-    return {
-      at: early.epochMilliseconds,
-      note: `${says} comes twice; the first counts (${momentOf(early.epochMilliseconds)})`,
-    };
-  }
-  const gap = early.getTimeZoneTransition('next') ?? late; // `early` lies before the gap, so the next change is the gap
-  return { at: gap.epochMilliseconds, note: `${says} does not exist; it opens at ${momentOf(gap.epochMilliseconds)} instead` };
+/** Open at any time: what a host may do that no window speaks of. */
+export const ALWAYS_OPEN: WindowState = {
+  open: true,
+  name: 'any time',
+  zone: 'UTC',
+  opensAt: 0,
+  closesAt: Number.MAX_SAFE_INTEGER,
+  startsUntil: Number.MAX_SAFE_INTEGER,
+  mayStart: true,
+  nextOpensAt: null,
+  notes: [],
+};
+
+/**
+ * The windows that count for a purpose. A window without purposes is for all three. Where no window names a purpose:
+ * downloads may happen at any time (null), reboots in the windows for installing, and nothing is installed.
+ */
+export function windowsFor(windows: readonly MaintenanceWindow[], purpose: Purpose): readonly MaintenanceWindow[] | null {
+  const named = windows.filter(({ purposes }) => purposes === undefined || purposes.includes(purpose));
+  if (named.length > 0 || purpose === 'install' || windows.length === 0) return named;
+  return purpose === 'download' ? null : windowsFor(windows, 'install');
 }
 
-function isZone(zone: string): boolean {
-  try {
-    Temporal.Instant.fromEpochMilliseconds(0).toZonedDateTimeISO(zone);
-    return true;
-  } catch {
-    return false;
-  }
+/** As `windowState`, of the windows for one purpose. */
+export function purposeState(
+  windows: readonly MaintenanceWindow[],
+  purpose: Purpose,
+  at: number,
+  hostZone: string,
+  options: WindowOptions = {},
+): WindowState {
+  const chosen = windowsFor(windows, purpose);
+  return chosen === null ? ALWAYS_OPEN : windowState(chosen, at, hostZone, options);
 }

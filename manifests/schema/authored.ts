@@ -1,10 +1,15 @@
 // Policy as people write it: YAML with apiVersion, kind, metadata.name, spec. Errors name line and column and suggest.
+// The kinds themselves are in baseline.ts, window.ts, group.ts, rollout.ts, waiver.ts, recall.ts, site.ts.
 import { LineCounter, parseAllDocuments } from 'yaml';
-import { z } from 'zod';
+import type { z } from 'zod';
 import { defineFaults, EXIT } from '#manifests/errors';
-import { CLASSIFICATIONS, cveId, product, SEVERITIES } from './catalog.ts';
-import { labels, line, list, moment, name } from './common.ts';
-import { complianceLevel, healthCheck, REJECTED_ACTIONS, WEEKDAYS, zone } from './policy.ts';
+import { baseline } from './baseline.ts';
+import { patchGroup } from './group.ts';
+import { halt, recall } from './recall.ts';
+import { rollout } from './rollout.ts';
+import { siteDelegation, siteOverlay } from './site.ts';
+import { waiver } from './waiver.ts';
+import { window } from './window.ts';
 
 const fault = defineFaults('policy', {
   invalid: {
@@ -13,109 +18,19 @@ const fault = defineFaults('policy', {
   },
 });
 
-export const API_VERSION = 'patchferry/v1';
-
-const authored = <K extends string, S extends z.ZodType>(kind: K, spec: S) =>
-  z.strictObject({
-    apiVersion: z.literal(API_VERSION),
-    kind: z.literal(kind),
-    metadata: z.strictObject({ name, description: line(500).optional(), labels: labels.optional() }),
-    spec,
-  });
-
-/** A pattern with `*` for any run of characters; matched by our own linear matcher (decide/pattern.ts). */
-const pattern = line(200);
-
-/** Values of one key are alternatives, keys are all required, `*` is everything (field guide 1.1). At most 20 values a key. */
-export const patchFilter = z.strictObject({
-  product: list(pattern, 20).optional(),
-  classification: list(z.enum([...CLASSIFICATIONS, '*']), 20).optional(),
-  severity: list(z.enum([...SEVERITIES, '*']), 20).optional(),
-  cve: list(z.union([cveId, pattern]), 20).optional(),
-  advisory: list(pattern, 20).optional(),
-  /** Name of a source package or of any binary package. */
-  name: list(pattern, 20).optional(),
-  patch: list(pattern, 20).optional(),
-  version: list(pattern, 20).optional(),
-  section: list(pattern, 20).optional(),
-  priority: list(pattern, 20).optional(),
-  repository: list(pattern, 20).optional(),
-  arch: list(pattern, 20).optional(),
-});
-export type PatchFilter = z.infer<typeof patchFilter>;
-
-const date = z
-  .string({ error: 'must be a date, quoted: "2026-01-31"' })
-  .regex(/^\d{4}-\d{2}-\d{2}$/, { error: 'must be a date as "YYYY-MM-DD"' })
-  .refine((value) => !Number.isNaN(Date.parse(`${value}T00:00:00Z`)), { error: 'is a date that does not exist' });
-
-export const baselineRule = z.strictObject({
-  name,
-  filters: patchFilter.default({}),
-  approve: z.union([z.strictObject({ afterDays: z.int().min(0).max(360) }), z.strictObject({ untilDate: date })], {
-    error: 'needs exactly one of afterDays (0 to 360) or untilDate ("YYYY-MM-DD")',
-  }),
-  complianceLevel: complianceLevel.default('unspecified'),
-  /** Whether the rule also approves patches that are not security patches. */
-  nonSecurity: z.boolean().default(false),
-});
-
-export const baseline = authored(
-  'Baseline',
-  z.strictObject({
-    product,
-    globalFilters: patchFilter.default({}),
-    rules: list(baselineRule, 10).default([]),
-    /** Patch ids, source or package names, CVEs, advisories; one `*` allowed. */
-    approved: list(pattern, 50).default([]),
-    approvedComplianceLevel: complianceLevel.default('unspecified'),
-    approvedNonSecurity: z.boolean().default(false),
-    rejected: list(pattern, 50).default([]),
-    rejectedAction: z.enum(REJECTED_ACTIONS).default('allow-as-dependency'),
-    /** A patch without any date under afterDays: `now` (delay 0, as SSM), or `never` until one is known. */
-    undated: z.enum(['now', 'never']).default('now'),
-    availableSecurityUpdates: z.enum(['compliant', 'non-compliant']).default('compliant'),
-  }),
-);
-export type Baseline = z.infer<typeof baseline>;
-
-export const window = authored(
-  'MaintenanceWindow',
-  z
-    .strictObject({
-      days: z.union([z.literal('daily').transform(() => [...WEEKDAYS]), list(z.enum(WEEKDAYS), 7).min(1)]),
-      start: z.string({ error: 'must be "HH:MM", quoted' }).regex(/^(?:[01]\d|2[0-3]):[0-5]\d$/, { error: 'must be "HH:MM"' }),
-      durationMinutes: z.int().min(1).max(10_080),
-      cutoffMinutes: z.int().min(0).default(0),
-      zone,
-      validFrom: moment.optional(),
-      validUntil: moment.optional(),
-    })
-    .refine((spec) => spec.cutoffMinutes < spec.durationMinutes, {
-      path: ['cutoffMinutes'],
-      error: 'must be less than durationMinutes, or nothing could ever start',
-    }),
-);
-export type Window = z.infer<typeof window>;
-
-export const patchGroup = authored(
-  'PatchGroup',
-  z.strictObject({
-    baselines: list(name, 100).min(1),
-    windows: list(name, 50).default([]),
-    reboot: z.enum(['never', 'if-needed']).default('if-needed'),
-    health: list(healthCheck, 50).default([]),
-    wayBack: z.enum(['required', 'preferred']).default('required'),
-    pollMinutes: z.int().min(1).max(10_080).default(60),
-    freeMiB: z.int().min(0).max(10_000_000).default(200),
-    newDependencies: z.enum(['allow', 'refuse']).default('allow'),
-    removals: z.enum(['allow', 'refuse']).default('refuse'),
-  }),
-);
-export type PatchGroup = z.infer<typeof patchGroup>;
-
-export const AUTHORED_KINDS = { Baseline: baseline, MaintenanceWindow: window, PatchGroup: patchGroup } as const;
-export type AuthoredDocument = Baseline | Window | PatchGroup;
+export const AUTHORED_KINDS = {
+  Baseline: baseline,
+  MaintenanceWindow: window,
+  PatchGroup: patchGroup,
+  Rollout: rollout,
+  Waiver: waiver,
+  Recall: recall,
+  Halt: halt,
+  SiteDelegation: siteDelegation,
+  SiteOverlay: siteOverlay,
+} as const;
+export type AuthoredKind = keyof typeof AUTHORED_KINDS;
+export type AuthoredDocument = z.infer<(typeof AUTHORED_KINDS)[AuthoredKind]>;
 
 /** One thing wrong in an authored file. */
 export interface Problem {

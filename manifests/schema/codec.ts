@@ -3,12 +3,17 @@ import { createHash } from 'node:crypto';
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import type { z } from 'zod';
 import { defineFaults, EXIT } from '#manifests/errors';
+import { resolvedBaseline } from './baseline.ts';
 import { catalog } from './catalog.ts';
 import { DOCUMENT_LIMITS } from './common.ts';
+import { kev } from './feeds.ts';
+import { group } from './group.ts';
 import { inventory } from './inventory.ts';
-import { group, resolvedBaseline } from './policy.ts';
+import { signedHalt, signedRecall } from './recall.ts';
 import { result } from './result.ts';
 import { acks, roster } from './roster.ts';
+import { signedDelegation, signedOverlay } from './site.ts';
+import { signedWaiver } from './waiver.ts';
 
 const fault = defineFaults('document', {
   malformed: { exit: EXIT.refused, next: 'The signer must write it anew; nothing of it was used.' },
@@ -25,6 +30,12 @@ export const DOCUMENTS = {
   acks,
   inventory,
   result,
+  waiver: signedWaiver,
+  recall: signedRecall,
+  halt: signedHalt,
+  'site-delegation': signedDelegation,
+  'site-overlay': signedOverlay,
+  kev,
 } as const;
 export type DocumentKind = keyof typeof DOCUMENTS;
 export type DocumentOf<K extends DocumentKind> = z.infer<(typeof DOCUMENTS)[K]>;

@@ -54,6 +54,19 @@ export const moment = z
 
 export const count = z.int().min(0);
 
+/** A day of the calendar, `YYYY-MM-DD`, without a zone: whoever uses one says by which wall clock. */
+export const calendarDate = z
+  .string({ error: 'must be a date, quoted: "2026-01-31"' })
+  .regex(/^\d{4}-\d{2}-\d{2}$/, { error: 'must be a date as "YYYY-MM-DD"' })
+  .refine((value) => new Date(Date.parse(`${value}T00:00:00Z`) || 0).toISOString().slice(0, 10) === value, {
+    error: 'is a date that does not exist',
+  });
+
+/** Where time is reckoned: `UTC`, an IANA zone (the same instant everywhere), or `host` (the same wall time on every host). */
+export const zone = z.string().regex(/^(?:UTC|host|[A-Za-z_]+(?:\/[A-Za-z0-9_+-]+){1,2})$/, {
+  error: 'must be UTC, host, or an IANA zone such as Europe/Berlin',
+});
+
 /** A relative path of plain names, as in `pool/main/o/openssl/x.deb`: no empty, `.` or `..` part, no backslash. */
 export const relativePath = z
   .string()
@@ -67,6 +80,17 @@ export const labels = z.record(z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,6
 /** Bytes that a document names by hash and length. */
 export const contentRef = z.strictObject({ sha256, size: count });
 export type ContentRef = z.infer<typeof contentRef>;
+
+export const API_VERSION = 'patchferry/v1';
+
+/** The frame of every document people write: `apiVersion`, `kind`, `metadata`, `spec`. */
+export const authored = <K extends string, S extends z.ZodType>(kind: K, spec: S) =>
+  z.strictObject({
+    apiVersion: z.literal(API_VERSION),
+    kind: z.literal(kind),
+    metadata: z.strictObject({ name, description: line(500).optional(), labels: labels.optional() }),
+    spec,
+  });
 
 /** The frame of every document: `schema: patchferry/KIND` and its version. */
 export const document = <S extends z.ZodRawShape>(kind: string, version: number, shape: S) =>

@@ -1,10 +1,11 @@
 // A result: one record of what an agent saw or did, chained by sequence and hash to the one before. Sealed and signed by
 // `trust` (envelopes); this file says what is inside.
 import { z } from 'zod';
-import { patchId } from './catalog.ts';
+import { complianceLevel } from './baseline.ts';
+import { cveId, patchId } from './catalog.ts';
 import { agentId, count, document, line, list, moment, name, publicKeyHex, sha256, text } from './common.ts';
 import { inventory, kernels } from './inventory.ts';
-import { complianceLevel } from './policy.ts';
+import { control, RESPONSES, when } from './waiver.ts';
 
 /** Compliance states of one patch on one host (field guide 1.3). */
 export const PATCH_STATES = [
@@ -19,9 +20,20 @@ export const PATCH_STATES = [
   'PENDING_APPROVAL',
   'HELD',
   'ROLLED_BACK',
+  /** Lacking, and a waiver in force says so. */
+  'EXCEPTED',
+  /** Installed, and recalled since. */
+  'RECALLED_INSTALLED',
 ] as const;
 export const patchState = z.enum(PATCH_STATES);
 export type PatchState = z.infer<typeof patchState>;
+
+/** How many patches are in each state. A state that a report does not name (an older agent did not know it) counts none. */
+export const stateCounts = z
+  .partialRecord(patchState, count)
+  .transform(
+    (given) => Object.fromEntries(PATCH_STATES.map((state) => [state, given[state] ?? 0])) as Record<PatchState, number>,
+  );
 
 export const packageChange = z.strictObject({
   name: z.string().max(200),
@@ -83,7 +95,7 @@ export const scanBody = z.strictObject({
   inventory: inventory.nullable(),
   evidence,
   findings: list(patchFinding),
-  counts: z.record(patchState, count),
+  counts: stateCounts,
   /** What the agent means to do next, in words, and when. */
   next: z.strictObject({ action: z.enum(['install', 'wait', 'nothing']), says: line(500), at: moment.nullable() }),
 });
@@ -113,6 +125,24 @@ export const runBody = z.strictObject({
 });
 export type RunBody = z.infer<typeof runBody>;
 
+/** The owner of a host asks for an exception; becomes a waiver only by approvers' signatures. */
+export const waiverRequestBody = z.strictObject({
+  request: z.string().regex(/^[0-9a-f-]{36}$/),
+  patches: list(line(300), 50),
+  cves: list(cveId, 50),
+  from: when,
+  until: when,
+  response: z.enum(RESPONSES),
+  reason: line(1_000),
+  control: control.nullable(),
+  requestedBy: line(200),
+});
+export type WaiverRequestBody = z.infer<typeof waiverRequestBody>;
+
+/** What the owner chose on the host, within what its group allows. */
+export const ownerChoiceBody = z.strictObject({ window: name.nullable(), deferUntil: moment.nullable(), chosenBy: line(200) });
+export type OwnerChoiceBody = z.infer<typeof ownerChoiceBody>;
+
 export const alertBody = z.strictObject({ code: line(100), message: text(4_000), where: line(500).nullable() });
 
 export const result = z.discriminatedUnion('kind', [
@@ -120,5 +150,7 @@ export const result = z.discriminatedUnion('kind', [
   document('result', 1, { ...source, kind: z.literal('scan'), body: scanBody }),
   document('result', 1, { ...source, kind: z.literal('run'), body: runBody }),
   document('result', 1, { ...source, kind: z.literal('alert'), body: alertBody }),
+  document('result', 1, { ...source, kind: z.literal('waiver-request'), body: waiverRequestBody }),
+  document('result', 1, { ...source, kind: z.literal('owner-choice'), body: ownerChoiceBody }),
 ]);
 export type Result = z.infer<typeof result>;

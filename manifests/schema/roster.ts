@@ -8,6 +8,8 @@ export const rosterAgent = z.strictObject({
   title: line(255),
   group: name,
   labels,
+  /** Where it stands, for site overlays and reports. */
+  site: name.optional(),
   /** Ed25519, checked when it entered. */
   signKey: publicKeyHex,
   /** X25519. */

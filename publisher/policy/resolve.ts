@@ -1,8 +1,7 @@
 // From authored policy and catalogs to the documents that are signed: resolved baselines and groups.
 
-import { resolveBaseline } from '#manifests/decide';
+import { resolveBaseline, signedGroup } from '#manifests/decide';
 import { defineFaults, EXIT } from '#manifests/errors';
-import { utcSeconds } from '#manifests/platform/clock';
 import { type Catalog, type Group, invalidPolicy, type ResolvedBaseline, suggestion } from '#manifests/schema';
 import type { PolicySet } from './read.ts';
 
@@ -44,40 +43,16 @@ export function resolvePolicy(policy: PolicySet, catalogs: readonly Catalog[], a
 
 /** The group documents of a policy without problems. @param at milliseconds */
 function groupDocuments(policy: PolicySet, at: number): Group[] {
-  return [...policy.groups.values()].map(({ document: { metadata, spec } }) => ({
-    schema: 'patchferry/group',
-    schemaVersion: 1,
-    name: metadata.name,
-    signedAt: utcSeconds(at),
-    baselines: spec.baselines.flatMap((name) => {
-      const product = policy.baselines.get(name)?.document.spec.product;
-      return product === undefined ? [] : [{ product, baseline: name }];
-    }),
-    windows: spec.windows.flatMap((name) => {
-      const window = policy.windows.get(name)?.document.spec;
-      if (window === undefined) return [];
-      const { days, start, durationMinutes, cutoffMinutes, zone, validFrom, validUntil } = window;
-      return [
-        {
-          name,
-          days,
-          start,
-          durationMinutes,
-          cutoffMinutes,
-          zone,
-          validFrom: validFrom ?? null,
-          validUntil: validUntil ?? null,
-        },
-      ];
-    }),
-    reboot: spec.reboot,
-    health: spec.health,
-    wayBack: spec.wayBack,
-    pollMinutes: spec.pollMinutes,
-    freeBytes: spec.freeMiB * 1024 * 1024,
-    newDependencies: spec.newDependencies,
-    removals: spec.removals,
-  }));
+  return [...policy.groups.values()].map(({ document }) =>
+    signedGroup(
+      document,
+      {
+        productOf: (name) => policy.baselines.get(name)?.document.spec.product,
+        windowOf: (name) => policy.windows.get(name)?.document.spec,
+      },
+      at,
+    ),
+  );
 }
 
 export const DECISIONS = ['approved', 'pending', 'rejected', 'not-in-baseline'] as const;

@@ -28,6 +28,8 @@ export const STATE_NUMBERS: Readonly<Record<PatchState, number>> = {
   PENDING_APPROVAL: 9,
   HELD: 10,
   ROLLED_BACK: 11,
+  EXCEPTED: 12,
+  RECALLED_INSTALLED: 13,
 };
 
 type Kind = Result['kind'];

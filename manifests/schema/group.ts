@@ -1,0 +1,100 @@
+// Patch groups: hosts that share baselines, windows, rollout and reboot policy. As people write them, and as they are signed.
+import { z } from 'zod';
+import { patchId, product } from './catalog.ts';
+import { authored, count, document, line, list, moment, name } from './common.ts';
+import { signedRollout } from './rollout.ts';
+import { hook } from './site.ts';
+import { conditions, selector } from './targeting.ts';
+import { waiverPolicy } from './waiver.ts';
+import { blackout, maintenanceWindow } from './window.ts';
+
+export const healthCheck = z.strictObject({
+  name,
+  /** Program and arguments; exit 0 is healthy. Never a shell line. */
+  command: list(line(), 100).min(1),
+  timeoutSeconds: z.int().min(1).max(3_600),
+});
+export type HealthCheck = z.infer<typeof healthCheck>;
+
+/** The owner of a host may choose among these windows, and put installation off by so many days (never past a deadline). */
+const ownerChoice = z.strictObject({ windows: list(name, 50), deferDays: z.int().min(0).max(365) });
+
+/** Minutes kept for what comes after the packages; a run that does not fit into what is left of a window does not start (trap 7). */
+const reserve = z.strictObject({
+  /** The least a patch is reckoned with, whatever history says. */
+  floorMinutes: z.number().min(0).max(1_440),
+  rebootMinutes: z.number().min(0).max(1_440),
+  /** For health checks, and to take everything back if they fail. */
+  verifyMinutes: z.number().min(0).max(1_440),
+});
+export type Reserve = z.infer<typeof reserve>;
+
+/** What a host does when a deadline has passed: it takes the next window, rings and owner aside; or it waits for none. */
+const afterDeadline = z.enum(['next-window', 'at-once']);
+
+export const patchGroup = authored(
+  'PatchGroup',
+  z.strictObject({
+    baselines: list(name, 100).min(1),
+    /** Chosen on the host by what it is, before `baselines`; for each product the first that fits counts. */
+    choose: list(z.strictObject({ baseline: name, when: conditions.min(1) }), 50).default([]),
+    /** Hosts that nobody put into a group by name come here when they fit; of several groups the highest priority. */
+    match: z
+      .strictObject({
+        hosts: selector.default({}),
+        when: conditions.default([]),
+        priority: z.int().min(0).max(1_000).default(0),
+      })
+      .optional(),
+    windows: list(name, 50).default([]),
+    /** Further windows that open for emergency patches alone. */
+    emergencyWindows: list(name, 50).default([]),
+    /** Days on which no window of this group is open, by the zone of each window. */
+    blackouts: list(blackout, 100).default([]),
+    rollout: name.optional(),
+    ownerChoice: ownerChoice.optional(),
+    afterDeadline: afterDeadline.default('next-window'),
+    reserve: reserve.partial().optional(),
+    waivers: waiverPolicy.optional(),
+    reboot: z.enum(['never', 'if-needed']).default('if-needed'),
+    health: list(healthCheck, 50).default([]),
+    wayBack: z.enum(['required', 'preferred']).default('required'),
+    pollMinutes: z.int().min(1).max(10_080).default(60),
+    freeMiB: z.int().min(0).max(10_000_000).default(200),
+    newDependencies: z.enum(['allow', 'refuse']).default('allow'),
+    removals: z.enum(['allow', 'refuse']).default('refuse'),
+  }),
+);
+export type PatchGroup = z.infer<typeof patchGroup>;
+
+/** Fields that may be left out came later: a document without them is read as if the feature were not used. */
+export const group = document('group', 1, {
+  name,
+  signedAt: moment,
+  /** At most one baseline a product. */
+  baselines: list(z.strictObject({ product, baseline: name }), 100),
+  choose: list(z.strictObject({ product, baseline: name, when: conditions }), 50).optional(),
+  /** A host changes while any of these is open; none means: never by itself. */
+  windows: list(maintenanceWindow, 50),
+  emergencyWindows: list(maintenanceWindow, 50).optional(),
+  rollout: signedRollout.optional(),
+  ownerChoice: ownerChoice.optional(),
+  afterDeadline: afterDeadline.optional(),
+  reserve: reserve.optional(),
+  /** How long patches took in this fleet: seconds that nine of ten runs stayed below, and of how many runs. */
+  timings: list(z.strictObject({ patch: patchId, seconds: count, runs: count }), 100_000).optional(),
+  waivers: waiverPolicy.optional(),
+  /** Around every run; written by sites (decide/overlay.ts). */
+  hooks: list(hook, 50).optional(),
+  reboot: z.enum(['never', 'if-needed']),
+  health: list(healthCheck, 50),
+  /** What a host does that cannot take the change back: `required` refuses to install, `preferred` goes on and says so. */
+  wayBack: z.enum(['required', 'preferred']),
+  pollMinutes: z.int().min(1).max(10_080),
+  /** Kept free on every mount a run writes to, in bytes. */
+  freeBytes: count,
+  /** Whether apt may bring in packages that the plan needs and the baseline does not name. */
+  newDependencies: z.enum(['allow', 'refuse']),
+  removals: z.enum(['allow', 'refuse']),
+});
+export type Group = z.infer<typeof group>;
