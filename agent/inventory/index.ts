@@ -6,7 +6,6 @@ import { installedFrom, nativeArch, readDpkgEntries } from './dpkg-status.ts';
 import { readBootId, readComponents, readFreeBytes, readHostname, readKernels, readProduct, readZone } from './host.ts';
 
 export { type DpkgEntry, nativeArch, readDpkgEntries, readDpkgPackages } from './dpkg-status.ts';
-export { readKernels } from './host.ts';
 
 /** Where `archive` components live when nothing else is set. */
 export const DEFAULT_ARCHIVE_ROOT = '/opt/patchferry/components';

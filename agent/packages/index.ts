@@ -3,7 +3,7 @@ import { deb } from './apt/index.ts';
 import { archive } from './archive/index.ts';
 import type { PackageSystem, SystemFormat } from './system.ts';
 
-export { componentFolder, currentVersion, switchTo, versionFolder } from './archive/components.ts';
+export { currentVersion, switchTo, versionFolder } from './archive/components.ts';
 export { hostCommand, reach, seenByHost } from './host.ts';
 export { waitForLocks } from './locks.ts';
 export * from './system.ts';

@@ -13,5 +13,5 @@ export {
   type StoredBody,
 } from './fleet.ts';
 export type { Activation, ActivationSecret } from './open.ts';
-export { type PendingEnrolment, pendingEnrolment, readPending } from './pending.ts';
+export { type PendingEnrolment, readPending } from './pending.ts';
 export { type OddChain, readAcks } from './store.ts';

@@ -1,4 +1,4 @@
 // Serving: the mirrored repository over HTTP, and the door of the inbox.
 export type { Refusal } from './answer.ts';
-export { SERVE_LIMITS, type ServeLimits } from './limits.ts';
+export type { ServeLimits } from './limits.ts';
 export { type PostHandler, type RunningServer, type ServeOptions, startServer } from './server.ts';

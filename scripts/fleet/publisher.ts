@@ -10,6 +10,8 @@ export interface PolicyChoices {
   /** More lines under the baseline's `spec`, as YAML. */
   readonly baseline?: string;
   readonly windowOpen?: boolean;
+  /** Only patches of these source packages. */
+  readonly only?: readonly string[];
 }
 
 export class FleetPublisher {
@@ -69,7 +71,7 @@ spec:
   product: ${product}
   rules:
     - name: every-patch
-      filters: { classification: ["*"] }
+      filters: { name: ${JSON.stringify(choices.only ?? ['*'])} }
       approve: { afterDays: 0 }
       complianceLevel: high
       nonSecurity: true

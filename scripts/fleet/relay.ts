@@ -15,11 +15,13 @@ export interface RelayPlan {
 
 export class FleetRelay {
   readonly url: string;
+  readonly folder: string;
   readonly log: string;
   readonly #config: string;
   #running: Launched | undefined;
 
   constructor(plan: RelayPlan, port: number) {
+    this.folder = plan.folder;
     fs.mkdirSync(plan.folder, { recursive: true });
     this.url = `http://${plan.host}:${port}`;
     this.log = join(plan.folder, 'relay.log');
