@@ -86,6 +86,8 @@ const storedDraft = z.strictObject({
   entries: z.array(z.custom<BundleEntry>((value) => typeof value === 'object' && value !== null)),
   files: z.array(z.string()),
   contentKey: z.string().nullable(),
+  /** What was asked for, without the moments: an export made again goes on with this draft when it is equal. */
+  asked: z.string(),
 });
 const DRAFT_FILE = 'draft.json';
 /** A draft is our own file; the bound only keeps a damaged one from filling memory. */
@@ -113,6 +115,7 @@ async function makeDraft(options: DraftOptions): Promise<Draft> {
   disk.makeFolder(folder, 0o700);
   const { files, sizes } = placeBytes(disk, folder, options.entries);
   const declared = options.entries.map((entry) => ('file' in entry ? (entry.sha256 ?? null) : sha256Of(entry.bytes)));
+  const asked = askedFor(options, sizes, declared);
   const contentKey = options.sealTo === undefined ? undefined : randomBytes(32);
   const sealed = contentKey === undefined ? null : wrapContentKey(contentKey, options.sealTo ?? []);
   const stated = {
@@ -181,9 +184,33 @@ async function makeDraft(options: DraftOptions): Promise<Draft> {
   };
   replaceFile(disk, join(folder, LEAVES_FILE), leaves);
   replaceFile(disk, join(folder, LIST_FILE), list);
-  const stored = { index, entries, files, contentKey: contentKey?.toString('hex') ?? null };
+  const stored = { index, entries, files, contentKey: contentKey?.toString('hex') ?? null, asked };
   replaceFile(disk, join(folder, DRAFT_FILE), Buffer.from(canonicalJson(stored)), 0o600);
   return openParts(disk, folder, name, index, layoutOf(entries, chunkBytes), files, leaves, list, seal);
+}
+
+function askedFor(options: DraftOptions, sizes: readonly number[], declared: readonly (string | null)[]): string {
+  const { madeAt: _madeAt, expires: _expires, ...about } = options.about;
+  const { chunkBytes, sealTo, entries } = options;
+  const paths = entries.map((entry) => ('file' in entry ? [entry.path, entry.file] : [entry.path]));
+  return sha256Of(canonicalJson({ about, chunkBytes, sealTo, paths, sizes, declared }));
+}
+
+/** The draft that an interrupted export left, when the same is asked for again; else a new one. */
+export async function draftAgain(options: DraftOptions): Promise<Draft> {
+  const disk = options.disk ?? realDisk;
+  const name = bundleName(options.about);
+  const bytes = readSmall(disk, join(options.work, name, DRAFT_FILE), DRAFT_BYTES);
+  const known = bytes === undefined ? undefined : storedDraft.safeParse(JSON.parse(bytes.toString('utf8')));
+  if (known?.success === true) {
+    const sizes = options.entries.map((entry) => ('file' in entry ? (disk.facts(entry.file)?.size ?? -1) : entry.bytes.length));
+    const declared = options.entries.map((entry) => ('file' in entry ? (entry.sha256 ?? null) : sha256Of(entry.bytes)));
+    const { expires } = known.data.index;
+    if (known.data.asked === askedFor(options, sizes, declared) && Date.parse(expires) > options.about.madeAt) {
+      return openDraft(options.work, name, disk);
+    }
+  }
+  return draftBundle(options);
 }
 
 /** Opens a finished draft again, for the next stick. @throws bundle.no-bundle */

@@ -11,7 +11,7 @@ import { readMedium } from './medium.ts';
 import { type ChunkRange, rangesOf, rangesText } from './names.ts';
 import { folderChunks, lookIntoFolder, type Problem, type ReadChunk } from './place.ts';
 import type { Keys } from './signed.ts';
-import { finishedTree, keptLists, type ListAndLeaves, openStaged, type Staged } from './staging.ts';
+import { dropStaged, finishedTree, keptLists, type ListAndLeaves, openStaged, type Staged } from './staging.ts';
 import { digest } from './stream.ts';
 
 /** What this side takes. */
@@ -126,7 +126,10 @@ export function importBundle(options: ImportOptions): Promise<ImportOutcome> {
 async function collect(options: ImportOptions): Promise<ImportOutcome> {
   const { index: path, staging, accept } = options;
   const disk = options.disk ?? realDisk;
-  if (options.medium !== 'none') readMedium(dirname(path), options.medium, {}, disk);
+  if (options.medium !== 'none') {
+    const expected = { kind: accept.kind, ...(accept.site === null ? {} : { site: accept.site }) };
+    readMedium(dirname(path), options.medium, expected, disk);
+  }
   const { index, bytes: indexBytes } = readBundleIndex(path, accept.keys, disk);
   acceptIndex(index, accept, path);
 
@@ -314,6 +317,11 @@ async function take(
 
 function saysOf(have: number, total: number, unit: 'chunk' | 'volume', missing: readonly ChunkRange[]): string {
   return `have ${have} of ${total} ${unit}s, missing: ${rangesText(missing)}`;
+}
+
+/** Forgets what was collected of a bundle, or its finished tree once the caller has taken it over. */
+export function dropImported(staging: string, id: string, disk: Disk = realDisk): void {
+  if (/^[0-9a-f]{32}$/.test(id)) dropStaged(disk, staging, id);
 }
 
 /** The error a command ends with for an import that is not complete: damage first, else that other sticks are awaited. */

@@ -13,6 +13,7 @@ export type { Answered, BundleEntry, BundleIndex, BundleKind } from './format.ts
 export {
   type Accept,
   acceptIndex,
+  dropImported,
   type ImportOptions,
   type ImportOutcome,
   importBundle,
@@ -21,5 +22,18 @@ export {
 } from './import.ts';
 export { BUNDLE_LIMITS } from './limits.ts';
 export { MEDIUM_FILE, type Medium, type PrepareMediumOptions, prepareMedium, readMedium } from './medium.ts';
+export { type ChunkRange, rangesOf, rangesText } from './names.ts';
 export { type PackOptions, packContainer } from './pack.ts';
 export { type FoundBundle, findBundles, type Problem } from './place.ts';
+export { RECEIPT_FILE, type Receipt, type ReceiptRow, readReceipt, writeReceipt } from './receipt.ts';
+export {
+  matchRequest,
+  type Request,
+  type RequestLevel,
+  readRequest,
+  saltedHash,
+  type Wanted,
+  writeRequest,
+} from './request.ts';
+export type { Keys } from './signed.ts';
+export { type WriteOptions, type WrittenBundle, writeBundle } from './write.ts';

@@ -1,0 +1,106 @@
+// One call for an export: draft (or the one an interrupted run left), marker of the medium, container, draft removed at the end.
+import { join } from 'node:path';
+import type { Signer } from '#manifests/trust';
+import { realDisk } from './disk.ts';
+import { type Draft, type DraftOptions, draftAgain } from './draft.ts';
+import { type Filled, fillFolder } from './fill.ts';
+import { readMedium } from './medium.ts';
+import type { ChunkRange } from './names.ts';
+import { packContainer } from './pack.ts';
+import type { Keys } from './signed.ts';
+
+export interface WriteOptions extends DraftOptions {
+  /** Root of the medium, or a folder. */
+  readonly place: string;
+  readonly signer: Signer;
+  /** `folder` goes on chunk by chunk and can be spread over media; the others are one file or volumes of it. */
+  readonly container: 'folder' | 'tar' | '7z';
+  /** Keys whose MEDIUM.json counts; `none` for a folder that is no medium. */
+  readonly medium: Keys | 'none';
+  /** Bytes of a part or volume, at most what a FAT32 file holds. */
+  readonly partBytes?: number | undefined;
+  readonly capacityBytes?: number | undefined;
+  /** Folder only: fill this medium and leave the rest for the next one. */
+  readonly whenFull?: 'refuse' | 'fill' | undefined;
+  readonly only?: readonly number[] | undefined;
+  readonly sevenZip?: string | undefined;
+  /** Only hashes, and says what would be written. The draft stays for the export itself. */
+  readonly dryRun?: boolean | undefined;
+  /** Keep the draft: chunks can be fetched again from it. Kept anyway while chunks are left for another medium. */
+  readonly keepDraft?: boolean | undefined;
+}
+
+export interface WrittenBundle {
+  readonly name: string;
+  readonly id: string;
+  /** Path of the signed index; undefined for a dry run. */
+  readonly index: string | undefined;
+  readonly files: number;
+  /** Bytes of the contents; and bytes written in this run. */
+  readonly contentBytes: number;
+  readonly writtenBytes: number;
+  readonly chunks: number;
+  /** Chunks that did not fit: `writeBundle` again with the next medium and `only` these. */
+  readonly left: readonly ChunkRange[];
+}
+
+/**
+ * Writes a bundle. Progress counts reading (to hash) and writing as one, so `total` is twice the contents.
+ * @throws bundle.no-medium, bundle.medium, bundle.no-space, bundle.medium-gone, bundle.source-changed, bundle.unwritable
+ */
+export async function writeBundle(options: WriteOptions): Promise<WrittenBundle> {
+  const { place, signer, about } = options;
+  const disk = options.disk ?? realDisk;
+  if (options.medium !== 'none') readMedium(place, options.medium, { site: about.site, kind: about.kind }, disk);
+  let hashed = 0;
+  const draft = await draftAgain({
+    ...options,
+    onProgress: (bytes, total) => {
+      hashed = total;
+      options.onProgress?.(bytes, 2 * total);
+    },
+  });
+  const shown = (filled: Filled | undefined) => summaryOf(draft, filled);
+  if (options.dryRun === true) return shown(undefined);
+  const common = {
+    place,
+    signer,
+    disk,
+    signal: options.signal,
+    partBytes: options.partBytes,
+    onProgress: (bytes: number, total: number) => options.onProgress?.(hashed + bytes, hashed + total),
+  };
+  const filled =
+    options.container === 'folder'
+      ? await fillFolder({
+          ...common,
+          draft,
+          only: options.only,
+          capacityBytes: options.capacityBytes,
+          whenFull: options.whenFull,
+        })
+      : await packContainer({
+          ...common,
+          draft,
+          format: options.container,
+          volumeBytes: options.partBytes,
+          sevenZip: options.sevenZip,
+        });
+  if (options.keepDraft !== true && filled.left.length === 0 && options.only === undefined) {
+    disk.remove(join(options.work, draft.name));
+  }
+  return shown(filled);
+}
+
+function summaryOf({ name, index }: Draft, filled: Filled | undefined): WrittenBundle {
+  return {
+    name,
+    id: index.id,
+    index: filled?.index,
+    files: index.entryCount,
+    contentBytes: index.streamBytes,
+    writtenBytes: filled?.bytes ?? 0,
+    chunks: index.chunkCount,
+    left: filled?.left ?? [],
+  };
+}
