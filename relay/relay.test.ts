@@ -14,6 +14,8 @@ import { payloadPath } from '#manifests/repository';
 import { httpOrigin } from '#manifests/transfer';
 import { envelopeHash, openTrust } from '#manifests/trust';
 import { program } from './cli/index.ts';
+import { openSpool } from './inbox/index.ts';
+import { readJournal } from './inbox/journal.ts';
 import { currentGeneration, mirrorLayout, verifyMirror } from './mirror/index.ts';
 import { nextSyncAt, startRelay } from './run.ts';
 import { foldersOf, relaySettings } from './settings.ts';
@@ -160,11 +162,11 @@ test('S33 the relay killed between the write and the answer: what was answered i
   const place = freshPlace();
   const flags = ['--upstream', publisher.folder, '--upstream-root', publisher.root, ...foldersFlags(place)];
   assert.equal((await cli('sync', ...flags)).exit, 0);
-  const held = Array.from({ length: 30 }, (_, n) => agent.result(n + 1));
+  const held = Array.from({ length: 90 }, (_, n) => agent.result(n + 1));
   const answered = new Set<string>();
   const kills = { starting: 0, taking: 0 };
   // Without upstream the process changes the disk only for what it takes in, so a number is a point of that.
-  for (const killAt of [21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 37, 0]) {
+  for (const killAt of [20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 0]) {
     const relay = await startProcess(foldersFlags(place), { PATCHFERRY_TEST_KILL_AT: String(killAt) }).catch(() => undefined);
     if (relay === undefined) {
       kills.starting += 1;
@@ -186,11 +188,15 @@ test('S33 the relay killed between the write and the answer: what was answered i
     relay.child.kill('SIGKILL');
     await relay.ended;
     const inbox = join(place.stateDir, 'inbox');
-    const here = new Set(envelopesIn(inbox).map((name) => envelopeHash(fs.readFileSync(join(inbox, name)))));
+    const here = new Set([
+      ...envelopesIn(inbox).map((name) => envelopeHash(fs.readFileSync(join(inbox, name)))),
+      ...[...readJournal(join(inbox, '.journal'))].map(({ bytes }) => envelopeHash(bytes)),
+    ]);
     for (const hash of answered) assert.ok(here.has(hash), 'nothing that was answered is lost');
   }
   assert.ok(kills.taking >= 8, JSON.stringify(kills));
   const inbox = join(place.stateDir, 'inbox');
+  await openSpool(inbox).close();
   assert.deepEqual(
     envelopesIn(inbox).map((name) => envelopeHash(fs.readFileSync(join(inbox, name)))),
     held.map(envelopeHash),

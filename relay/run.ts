@@ -6,6 +6,7 @@ import { takeLock } from '#manifests/platform/lock';
 import type { Log } from '#manifests/platform/log';
 import { decodeDocument, type Roster } from '#manifests/schema';
 import { type Origin, openOrigin } from '#manifests/transfer';
+import { envelopeHash } from '#manifests/trust';
 import { type ForwardReport, forwardAll, INBOX_LIMITS, openHop, openInbox, openLedger, openSpool } from './inbox/index.ts';
 import {
   collectGarbage,
@@ -66,8 +67,8 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
   const stopping = new AbortController();
   const { signal } = stopping;
 
-  const spool = openSpool(folders.inbox);
-  const ledger = openLedger(folders.ledger);
+  const ledger = openLedger(folders.ledger, () => clock.now());
+  const spool = openSpool(folders.inbox, { wentOn: (agent, bytes) => ledger.has(agent, envelopeHash(bytes)) });
   const hops = settings.inboxForward.map(openHop);
   const origins = settings.upstream.map((place) => openOrigin(place));
   const roster = rosterSource(folders.mirror, log);
@@ -146,6 +147,7 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
         soon.cancel();
         await server.close();
         await Promise.allSettled([syncing, forwarding]);
+        await spool.close().catch((error: Error) => log.error({ error: error.message }, 'the spool could not be flushed'));
         await Promise.allSettled([...origins, ...hops].map((each) => each.close()));
         lock.release();
       },

@@ -1,6 +1,6 @@
 // What may be believed: keys, TUF metadata written and verified, trusted time, sealed envelopes. This is the way in.
 export { openTrust, type TrustClient, type TrustedTarget, type TrustOptions, type Versions } from './client.ts';
-export { envelopeHash, openEnvelope, type SealInput, sealEnvelope, verifyEnvelope } from './envelope/envelope.ts';
+export { envelopeHash, openEnvelope, type SealInput, sealEnvelope, verifyEnvelope, verifyEnvelopeBeside } from './envelope/envelope.ts';
 export { ENVELOPE_LIMITS, type EnvelopeHeader, type EnvelopeKind, inspectEnvelope } from './envelope/layout.ts';
 export type { Freshness } from './freshness.ts';
 export { KEY_FILE_LIMITS, readKeyFile, type StoredKey, writeKeyFile } from './keys/file.ts';

@@ -2,7 +2,7 @@
 import { isFault, PatchferryError } from '#manifests/errors';
 import type { Log } from '#manifests/platform/log';
 import type { Roster, RosterAgent } from '#manifests/schema';
-import { type EnvelopeHeader, envelopeHash, inspectEnvelope, verifyEnvelope } from '#manifests/trust';
+import { type EnvelopeHeader, envelopeHash, inspectEnvelope, verifyEnvelopeBeside } from '#manifests/trust';
 import type { Ledger } from './ledger.ts';
 import { fault, INBOX_LIMITS } from './limits.ts';
 import type { Spool } from './spool.ts';
@@ -42,7 +42,7 @@ export function openInbox(
 ): Inbox {
   const agents = lookup(roster);
 
-  function checkedResult(bytes: Uint8Array): EnvelopeHeader {
+  async function checkedResult(bytes: Uint8Array): Promise<EnvelopeHeader> {
     const header = parsed(bytes, 'result');
     const agent = agents(header.agent);
     if (agent === undefined) throw fault('unknown-agent', `agent ${header.agent} is not in the roster`);
@@ -63,12 +63,12 @@ export function openInbox(
   async function take(
     kind: 'results' | 'enrolments',
     bytes: Uint8Array,
-    check: (bytes: Uint8Array) => EnvelopeHeader,
+    check: (bytes: Uint8Array) => Promise<EnvelopeHeader>,
   ): Promise<Taken> {
     try {
       const hash = envelopeHash(bytes);
       const duplicate = { status: 200, body: { state: 'duplicate', hash } };
-      const { agent, sequence } = check(bytes);
+      const { agent, sequence } = await check(bytes);
       if (ledger.has(agent, hash)) return duplicate;
       if (kind === 'enrolments') boundEnrolments(agent, hash);
       let kept: 'new' | 'duplicate';
@@ -110,7 +110,7 @@ function lookup(roster: RosterSource): (id: string) => RosterAgent | undefined {
 }
 
 /** An enrolment vouches for itself: its agent's id is the hash of the key it is signed with. */
-function checkedEnrolment(bytes: Uint8Array): EnvelopeHeader {
+async function checkedEnrolment(bytes: Uint8Array): Promise<EnvelopeHeader> {
   parsed(bytes, 'enrolment');
   return signed(bytes, undefined);
 }
@@ -129,9 +129,9 @@ function parsed(bytes: Uint8Array, kind: 'result' | 'enrolment'): EnvelopeHeader
   return header;
 }
 
-function signed(bytes: Uint8Array, signKey: string | undefined): EnvelopeHeader {
+async function signed(bytes: Uint8Array, signKey: string | undefined): Promise<EnvelopeHeader> {
   try {
-    return verifyEnvelope(bytes, signKey);
+    return await verifyEnvelopeBeside(bytes, signKey);
   } catch (cause) {
     if (!isFault(cause)) throw cause;
     throw fault('signature', `the envelope's signature does not hold: ${cause.message}`, { cause });

@@ -10,7 +10,7 @@ import type { Roster } from '#manifests/schema';
 import { envelopeHash, generateBoxKey } from '#manifests/trust';
 import { makeAgent, type TestAgent } from '../testing/repository.ts';
 import type { Delivery, Hop } from './hops.ts';
-import { forwardAll, INBOX_LIMITS, openHop, openInbox, openLedger, openSpool } from './index.ts';
+import { forwardAll, INBOX_LIMITS, openHop, openInbox, openLedger, openSpool, type Spool } from './index.ts';
 
 const root = fs.mkdtempSync(join(os.tmpdir(), 'pf-inbox-'));
 after(() => fs.rmSync(root, { recursive: true, force: true }));
@@ -148,8 +148,8 @@ test('many at once: each is stored exactly once', async () => {
 test('a full disk is told as such and leaves nothing half', async () => {
   const agent = makeAgent(collector);
   const { spool, inbox } = relay(() => rosterOf([agent]));
-  fs.rmSync(join(spool.folder, '.incoming'), { recursive: true });
-  fs.writeFileSync(join(spool.folder, '.incoming'), 'no folder: nothing can be written');
+  fs.rmSync(join(spool.folder, '.journal'), { recursive: true });
+  fs.writeFileSync(join(spool.folder, '.journal'), 'no folder: nothing can be written');
   const told = await inbox.result(agent.result(1));
   assert.equal(told.status, 507);
   assert.deepEqual(files(spool.folder), []);
@@ -246,4 +246,79 @@ test('the ledger survives a torn line, stays bounded, and its loss loses nothing
   assert.ok(fs.readFileSync(join(folder, id), 'utf8').split('\n').length <= INBOX_LIMITS.ledgerEntries * 2 + 2);
   again.add(id, hashes[0] ?? '');
   assert.ok(openLedger(folder).has(id, hashes[0] ?? ''));
+});
+
+test('S33 group commit: what was answered is in the journal before it has a file, and a journal left by a kill is taken up', async () => {
+  const agent = makeAgent(collector);
+  const folder = fresh();
+  const inboxOf = (spool: Spool) => openInbox(spool, openLedger(join(folder, 'f')), () => rosterOf([agent]), silentLog);
+  const spool = openSpool(join(folder, 'inbox'));
+  const envelopes = Array.from({ length: 40 }, (_, index) => agent.result(index + 1));
+  const told = await Promise.all(envelopes.map((bytes) => inboxOf(spool).result(bytes)));
+  assert.ok(told.every(({ status }) => status === 201));
+  assert.deepEqual(files(spool.folder), [], 'no file of its own yet');
+  const segments = () => fs.readdirSync(join(spool.folder, '.journal'));
+  assert.equal(segments().length, 1);
+
+  // The process is gone here; its journal has every envelope, and a torn record at its end that nobody was promised.
+  const copy = join(folder, 'copy');
+  fs.cpSync(spool.folder, copy, { recursive: true });
+  const [segment = ''] = segments();
+  const file = join(copy, '.journal', segment);
+  const whole = fs.readFileSync(file);
+  fs.writeFileSync(file, whole.subarray(0, whole.length - 7));
+  const again = openSpool(copy);
+  assert.equal(again.items('results').length, 39);
+  assert.equal((await inboxOf(again).result(envelopes[39] ?? new Uint8Array())).status, 201);
+  assert.equal((await inboxOf(again).result(envelopes[3] ?? new Uint8Array())).status, 200);
+  await again.close();
+  assert.deepEqual(fs.readdirSync(join(copy, '.journal')), []);
+  assert.deepEqual(
+    files(copy).map((name) => envelopeHash(fs.readFileSync(join(copy, name)))),
+    envelopes.map(envelopeHash),
+  );
+
+  // What went on before the kill is not brought back by the journal.
+  const wentOn = new Set(envelopes.slice(0, 10).map(envelopeHash));
+  const third = openSpool(spool.folder, { wentOn: (_, bytes) => wentOn.has(envelopeHash(bytes)) });
+  assert.equal(third.items('results').length, 30);
+  await third.close();
+  await spool.close();
+});
+
+test('the same envelope twice at once: the second is answered only when the first is safe, and fails with it', async () => {
+  const agent = makeAgent(collector);
+  const { spool, inbox } = relay(() => rosterOf([agent]));
+  const bytes = agent.result(1);
+  fs.rmSync(join(spool.folder, '.journal'), { recursive: true });
+  const failed = await Promise.all([inbox.result(bytes), inbox.result(bytes)]);
+  assert.deepEqual(
+    failed.map(({ status }) => status),
+    [507, 507],
+  );
+  fs.mkdirSync(join(spool.folder, '.journal'));
+  assert.deepEqual(
+    (await Promise.all([inbox.result(bytes), inbox.result(bytes)])).map(({ status }) => status).toSorted((a, b) => a - b),
+    [200, 201],
+  );
+});
+
+test('S26 the next hop is lost for good with what it had: the agent sends again, and it goes on again', async () => {
+  const agent = makeAgent(collector);
+  const folder = fresh();
+  let now = Date.parse('2026-01-01T00:00:00Z');
+  const spool = openSpool(join(folder, 'inbox'));
+  const ledger = openLedger(join(folder, 'forwarded'), () => now);
+  const inbox = openInbox(spool, ledger, () => rosterOf([agent]), silentLog);
+  const bytes = agent.result(1);
+  await inbox.result(bytes);
+  const lost = scriptedHop(() => ({ kind: 'delivered' }));
+  assert.equal((await forwardAll(spool, ledger, [lost], { log: silentLog })).delivered, 1);
+  now += 60_000;
+  assert.equal((await inbox.result(bytes)).status, 200);
+  now += INBOX_LIMITS.ledgerMs;
+  assert.equal((await inbox.result(bytes)).status, 201, 'no ack for hours: the hop may not have brought it on');
+  const other = scriptedHop(() => ({ kind: 'delivered' }));
+  assert.equal((await forwardAll(spool, ledger, [other], { log: silentLog })).delivered, 1);
+  assert.ok(openLedger(join(folder, 'forwarded'), () => now).has(agent.id, envelopeHash(bytes)), 'the newest time counts');
 });

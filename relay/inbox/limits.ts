@@ -9,6 +9,16 @@ export const INBOX_LIMITS = {
   /** Enrolments that wait at a time, and of one agent. */
   enrolments: 10_000,
   enrolmentsOfOne: 4,
+  /** Milliseconds until an envelope of the journal gets its own file, and bytes that may wait for that in memory. */
+  placeAfterMs: 100,
+  unplacedBytes: 8 * 1024 * 1024,
+  /** Milliseconds until those files are flushed and the journal is emptied. */
+  settleAfterMs: 1_500,
+  /** Files up to which each is flushed by itself; more are flushed with their whole file system, within so many milliseconds. */
+  flushOneByOne: 64,
+  flushMs: 300_000,
+  /** Milliseconds after which a result that went on and comes again goes on again: the next hop may be lost for good. */
+  ledgerMs: 5 * 3_600_000,
   /** Entries kept of the ledger of one agent's forwarded results; older ones are recognised by the collector. */
   ledgerEntries: 2_000,
   /** Agents whose ledgers are kept in memory. */

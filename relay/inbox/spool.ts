@@ -1,7 +1,11 @@
-// The spool: envelopes as files, in the layout that collectors read. A file has its name only when it is wholly on disk.
+// The spool: envelopes as files, in the layout that collectors read. An envelope is flushed with others into the journal before
+// it is answered, gets its own file a moment later, and leaves the journal when that file is flushed too.
 import { randomBytes } from 'node:crypto';
 import * as fs from 'node:fs';
 import { dirname, join } from 'node:path';
+import { run } from '#manifests/platform/process';
+import { openJournal, readJournal } from './journal.ts';
+import { INBOX_LIMITS } from './limits.ts';
 
 export type SpoolKind = 'results' | 'enrolments';
 
@@ -21,7 +25,7 @@ export interface Waiting {
 
 export interface Spool {
   readonly folder: string;
-  /** Writes an envelope durably; `duplicate` when exactly these bytes are here. A fork gets a name of its own. */
+  /** Keeps an envelope durably; `duplicate` when exactly these bytes are here. A fork gets a name of its own. */
   keep(kind: SpoolKind, agent: string, sequence: number, hash: string, bytes: Uint8Array): Promise<'new' | 'duplicate'>;
   /** Items of one kind; those of one agent in order of sequence. */
   items(kind: SpoolKind): SpoolItem[];
@@ -31,9 +35,18 @@ export interface Spool {
   /** Puts an item that no next hop will ever take aside, with the reason. */
   setAside(item: SpoolItem, reason: string): void;
   counts(): Waiting;
+  /** Flushes the envelopes' own files and empties the journal. Happens by itself; for the end of the process and for tests. */
+  settle(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface SpoolOptions {
+  /** Whether an envelope went on already, so that a journal that a kill left does not bring it back. */
+  readonly wentOn?: ((agent: string, bytes: Uint8Array) => boolean) | undefined;
 }
 
 const AGENT = /^[0-9a-f]{32}$/;
+const PATH = /^(?:results\/[0-9a-f]{32}\/\d{12,16}-[0-9a-f]{16,64}|enrolments\/[0-9a-f]{32}-[0-9a-f]{16,64})\.pfe$/;
 
 /** `results/<agent>/<sequence>-<hash>.pfe`, `enrolments/<agent>-<hash>.pfe`; hash digits as many as needed to be unique. */
 function nameOf(kind: SpoolKind, agent: string, sequence: number, hashPart: string): string {
@@ -42,12 +55,73 @@ function nameOf(kind: SpoolKind, agent: string, sequence: number, hashPart: stri
     : `enrolments/${agent}-${hashPart}.pfe`;
 }
 
-/** Opens (and makes) the spool in `folder`; left-overs of writes that a kill ended are removed. */
-export function openSpool(folder: string): Spool {
+const agentOf = (path: string) => (path.startsWith('results/') ? path.slice(8, 40) : path.slice(11, 43));
+
+/** Opens (and makes) the spool in `folder`; left-overs of writes that a kill ended are removed, the journal is taken up. */
+export function openSpool(folder: string, options: SpoolOptions = {}): Spool {
   for (const kind of ['results', 'enrolments']) fs.mkdirSync(join(folder, kind), { recursive: true });
   const temporary = join(folder, '.incoming');
   fs.rmSync(temporary, { recursive: true, force: true });
   fs.mkdirSync(temporary);
+  const journalFolder = join(folder, '.journal');
+
+  /** Being flushed into the journal; in the journal, without a file of their own; with a file that is not flushed yet. */
+  const coming = new Map<string, { bytes: Uint8Array; done: Promise<void> }>();
+  const unplaced = new Map<string, Uint8Array>();
+  let unsettled = new Set<string>();
+  let unplacedBytes = 0;
+  let placing: NodeJS.Timeout | undefined;
+  let settling: NodeJS.Timeout | undefined;
+
+  for (const { path, bytes } of readJournal(journalFolder)) {
+    if (PATH.test(path) && options.wentOn?.(agentOf(path), bytes) !== true) add(path, bytes);
+  }
+  const journal = openJournal(journalFolder);
+
+  function add(path: string, bytes: Uint8Array): void {
+    unplaced.set(path, bytes);
+    unplacedBytes += bytes.length;
+    if (unplacedBytes > INBOX_LIMITS.unplacedBytes) place();
+    else placing ??= setTimeout(place, INBOX_LIMITS.placeAfterMs).unref();
+  }
+
+  /** Gives every envelope of the journal its own file. What cannot be written now stays in the journal and is tried again. */
+  function place(): void {
+    clearTimeout(placing);
+    placing = undefined;
+    for (const [path, bytes] of unplaced) {
+      try {
+        placeFile(temporary, join(folder, path), bytes);
+      } catch {
+        placing = setTimeout(place, INBOX_LIMITS.settleAfterMs).unref();
+        return;
+      }
+      unplaced.delete(path);
+      unplacedBytes -= bytes.length;
+      unsettled.add(path);
+    }
+    settling ??= setTimeout(() => void settle().catch(() => undefined), INBOX_LIMITS.settleAfterMs).unref();
+  }
+
+  async function settle(): Promise<void> {
+    clearTimeout(settling);
+    settling = undefined;
+    const segments = await journal.rotate();
+    place();
+    if (unplaced.size > 0) return; // they may be in these segments
+    const paths = unsettled;
+    unsettled = new Set();
+    try {
+      await flushFiles(folder, [...paths]);
+    } catch (cause) {
+      for (const path of paths) unsettled.add(path);
+      throw cause;
+    }
+    journal.drop(segments);
+  }
+
+  const here = (path: string): Uint8Array | undefined =>
+    coming.get(path)?.bytes ?? unplaced.get(path) ?? readIfThere(join(folder, path));
 
   return {
     folder,
@@ -55,18 +129,29 @@ export function openSpool(folder: string): Spool {
     async keep(kind, agent, sequence, hash, bytes) {
       if (!AGENT.test(agent)) throw new TypeError('not an agent id');
       for (const digits of [16, 64]) {
-        const file = join(folder, nameOf(kind, agent, sequence, hash.slice(0, digits)));
-        const here = await readIfThere(file);
-        if (here === undefined) {
-          await placeDurably(temporary, file, bytes, folder);
+        const path = nameOf(kind, agent, sequence, hash.slice(0, digits));
+        const known = here(path);
+        if (known === undefined) {
+          const done = journal.append({ path, bytes });
+          coming.set(path, { bytes, done });
+          try {
+            await done;
+            add(path, bytes);
+          } finally {
+            coming.delete(path);
+          }
           return 'new';
         }
-        if (here.equals(bytes)) return 'duplicate';
+        if (Buffer.compare(known, bytes) === 0) {
+          await coming.get(path)?.done; // a duplicate is told only when the first is safe
+          return 'duplicate';
+        }
       }
       return 'duplicate'; // the whole hash is the same, so are the bytes
     },
 
     items(kind) {
+      place();
       const root = join(folder, kind);
       if (kind === 'enrolments') {
         return envelopesIn(root).map((name) => ({ kind, agent: name.slice(0, 32), path: `enrolments/${name}` }));
@@ -81,6 +166,7 @@ export function openSpool(folder: string): Spool {
     read: (item) => fs.readFileSync(join(folder, item.path)),
 
     remove(item) {
+      unsettled.delete(item.path);
       fs.rmSync(join(folder, item.path), { force: true });
       if (item.kind === 'results') removeIfEmpty(dirname(join(folder, item.path)));
     },
@@ -90,9 +176,22 @@ export function openSpool(folder: string): Spool {
       fs.mkdirSync(dirname(place), { recursive: true });
       fs.writeFileSync(`${place}.reason.txt`, `${reason}\n`);
       fs.renameSync(join(folder, item.path), place);
+      unsettled.delete(item.path);
     },
 
-    counts: () => waitingIn(folder),
+    counts() {
+      place();
+      return waitingIn(folder);
+    },
+
+    settle,
+
+    async close() {
+      await settle();
+      clearTimeout(placing);
+      clearTimeout(settling);
+      await journal.close();
+    },
   };
 }
 
@@ -105,12 +204,57 @@ export function waitingIn(folder: string): Waiting {
   return { results: count('results'), enrolments: count('enrolments'), refused: count('refused') };
 }
 
+const temporaryIn = (folder: string) => join(folder, `.tmp-${randomBytes(9).toString('hex')}`);
+
+/** Writes a file under a temporary name and gives it its own; flushed later. */
+function placeFile(temporaryFolder: string, file: string, bytes: Uint8Array): void {
+  const temporary = temporaryIn(temporaryFolder);
+  try {
+    fs.writeFileSync(temporary, bytes, { flag: 'wx', mode: 0o640 });
+    try {
+      fs.renameSync(temporary, file);
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cause;
+      fs.mkdirSync(dirname(file), { recursive: true });
+      fs.renameSync(temporary, file);
+    }
+  } catch (cause) {
+    fs.rmSync(temporary, { force: true });
+    throw cause;
+  }
+}
+
+/** Flushes files and the folders they lie in; those that are gone need none. Many at once are one call to the system. */
+async function flushFiles(root: string, paths: readonly string[]): Promise<void> {
+  if (paths.length > INBOX_LIMITS.flushOneByOne && process.platform === 'linux') {
+    const all = await run('sync', ['-f', root], { timeoutMs: INBOX_LIMITS.flushMs }).catch(() => undefined);
+    if (all?.code === 0) return;
+  }
+  const folders = new Set<string>();
+  for (const path of paths) {
+    try {
+      const handle = await fs.promises.open(join(root, path), 'r');
+      try {
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cause; // it went on meanwhile
+      continue;
+    }
+    for (let up = dirname(path); up !== '.'; up = dirname(up)) folders.add(up);
+    folders.add('');
+  }
+  for (const path of folders) await flushFolder(join(root, path));
+}
+
 /**
  * Writes bytes under a temporary name, flushes them, gives them their name and flushes every folder that got a new entry.
  * Asynchronous, so that a disk that flushes slowly does not hold up other requests.
  */
 export async function placeDurably(temporaryFolder: string, file: string, bytes: Uint8Array, root: string): Promise<void> {
-  const temporary = join(temporaryFolder, `.tmp-${randomBytes(9).toString('hex')}`);
+  const temporary = temporaryIn(temporaryFolder);
   try {
     const handle = await fs.promises.open(temporary, 'wx', 0o640);
     try {
@@ -120,19 +264,10 @@ export async function placeDurably(temporaryFolder: string, file: string, bytes:
       await handle.close();
     }
     const parent = dirname(file);
-    for (let tries = 1; ; tries += 1) {
-      const made = await fs.promises.mkdir(parent, { recursive: true });
-      try {
-        await fs.promises.rename(temporary, file);
-      } catch (cause) {
-        // An emptied folder may be removed between the two steps by the forwarder.
-        if ((cause as NodeJS.ErrnoException).code === 'ENOENT' && tries < 5) continue;
-        throw cause;
-      }
-      await flushFolder(parent);
-      if (made !== undefined) for (let up = parent; up.length > root.length; up = dirname(up)) await flushFolder(dirname(up));
-      return;
-    }
+    const made = await fs.promises.mkdir(parent, { recursive: true });
+    await fs.promises.rename(temporary, file);
+    await flushFolder(parent);
+    if (made !== undefined) for (let up = parent; up.length > root.length; up = dirname(up)) await flushFolder(dirname(up));
   } catch (cause) {
     await fs.promises.rm(temporary, { force: true });
     throw cause;
@@ -141,7 +276,13 @@ export async function placeDurably(temporaryFolder: string, file: string, bytes:
 
 async function flushFolder(folder: string): Promise<void> {
   if (process.platform === 'win32') return; // NTFS journals the rename itself
-  const handle = await fs.promises.open(folder, 'r');
+  let handle: fs.promises.FileHandle;
+  try {
+    handle = await fs.promises.open(folder, 'r');
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return; // emptied and removed meanwhile
+    throw cause;
+  }
   try {
     await handle.sync();
   } finally {
@@ -149,13 +290,8 @@ async function flushFolder(folder: string): Promise<void> {
   }
 }
 
-async function readIfThere(file: string): Promise<Buffer | undefined> {
-  try {
-    return await fs.promises.readFile(file);
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw cause;
-  }
+function readIfThere(file: string): Buffer | undefined {
+  return fs.statSync(file, { throwIfNoEntry: false }) === undefined ? undefined : fs.readFileSync(file);
 }
 
 function envelopesIn(folder: string): string[] {

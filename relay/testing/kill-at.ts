@@ -59,7 +59,7 @@ for (const name of ['writeSync', 'writeFileSync', 'appendFileSync'] as const sat
   });
 }
 
-/** The asynchronous ones that the inbox uses: open (of a file handle, whose sync and write count too), rename, mkdir, rm. */
+/** The asynchronous ones that the inbox uses: open (of a file handle, whose flushes and writes count too), rename, mkdir, rm. */
 for (const name of ['open', 'rename', 'mkdir', 'rm'] as const) {
   const original = fs.promises[name] as (...args: unknown[]) => Promise<unknown>;
   Object.assign(fs.promises, {
@@ -72,6 +72,18 @@ for (const name of ['open', 'rename', 'mkdir', 'rm'] as const) {
       handle.sync = async () => {
         if (due()) process.kill(process.pid, 'SIGKILL');
         await sync();
+      };
+      const { datasync, writev } = { datasync: handle.datasync.bind(handle), writev: handle.writev.bind(handle) };
+      handle.datasync = async () => {
+        if (due()) process.kill(process.pid, 'SIGKILL');
+        await datasync();
+      };
+      handle.writev = async (buffers, position) => {
+        if (due()) {
+          await writeFile(half(Buffer.concat(buffers as unknown as Uint8Array[])) as Uint8Array);
+          process.kill(process.pid, 'SIGKILL');
+        }
+        return writev(buffers, position);
       };
       handle.writeFile = async (data) => {
         if (due()) {

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
 import { agentIdOf, generateBoxKey, generateSigningKey } from '../keys/pairs.ts';
-import { envelopeHash, openEnvelope, sealEnvelope, verifyEnvelope } from './envelope.ts';
+import { envelopeHash, openEnvelope, sealEnvelope, verifyEnvelope, verifyEnvelopeBeside } from './envelope.ts';
 import { inspectEnvelope, paddedSize } from './layout.ts';
 
 const seeded = (seed: string) => () => createHash('sha256').update(seed).digest();
@@ -59,6 +59,16 @@ test('every changed byte is noticed by the outer signature, and by the opener', 
     assert.throws(() => verifyEnvelope(changed, agentKey.publicKey), /./, `byte ${at}`);
     if (at < bytes.length - 64)
       assert.throws(() => openEnvelope(changed, { recipient: alice, signKey: agentKey.publicKey }), /./, `byte ${at}`);
+  }
+});
+
+test('checked beside the thread: the same verdict as in line, byte by byte', async () => {
+  const bytes = sealed(Buffer.from('x'), [alice.publicKey]);
+  assert.deepEqual(await verifyEnvelopeBeside(bytes, agentKey.publicKey), verifyEnvelope(bytes, agentKey.publicKey));
+  for (let at = 0; at < bytes.length; at += 7) {
+    const changed = Uint8Array.from(bytes);
+    changed[at] = (changed[at] ?? 0) ^ 1;
+    await assert.rejects(verifyEnvelopeBeside(changed, agentKey.publicKey), /./, `byte ${at}`);
   }
 });
 

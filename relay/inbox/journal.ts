@@ -1,0 +1,186 @@
+// Group commit: envelopes that come at the same time are appended to one file and flushed by one call, and only then answered.
+// They get their own files a moment later; until those are flushed too, a segment of this journal is what a power cut leaves.
+import { createHash } from 'node:crypto';
+import * as fs from 'node:fs';
+import { join } from 'node:path';
+import { syncFolder } from '#manifests/platform/files';
+
+export const JOURNAL_LIMITS = {
+  /** Bytes that go into one flush at most. */
+  batchBytes: 4 * 1024 * 1024,
+  /** Bytes of a segment from which the next commit begins a new one. */
+  segmentBytes: 64 * 1024 * 1024,
+  /** Bytes of a path, and of one envelope, in a record that is read back. */
+  pathBytes: 200,
+  envelopeBytes: 72 * 1024 * 1024,
+} as const;
+
+export interface JournalRecord {
+  /** Relative to the inbox folder. */
+  readonly path: string;
+  readonly bytes: Uint8Array;
+}
+
+export interface Journal {
+  /** Resolves when the record is flushed; many calls share one flush. Rejects with the system's error when it is not. */
+  append(record: JournalRecord): Promise<void>;
+  /** Begins a new segment; gives the names of those before it, which `drop` may remove once their records are safe elsewhere. */
+  rotate(): Promise<string[]>;
+  drop(segments: readonly string[]): void;
+  close(): Promise<void>;
+}
+
+const MAGIC = Buffer.from('PFJ1', 'latin1');
+/** Magic, length of the path, length of the bytes, SHA-256 of both. */
+const HEAD_BYTES = 4 + 2 + 4 + 32;
+
+interface Waiting {
+  readonly head: Buffer;
+  readonly record: JournalRecord;
+  done(): void;
+  failed(cause: unknown): void;
+}
+
+/** Opens the journal in `folder`. What earlier segments hold is given by `readJournal`, before this is called. */
+export function openJournal(folder: string): Journal {
+  fs.mkdirSync(folder, { recursive: true });
+  const queue: Waiting[] = [];
+  /** One thing at a time: a flush of what waits, or a change of the segment. */
+  let turn: Promise<void> = Promise.resolve();
+  let scheduled = false;
+  let segment: { name: string; handle: fs.promises.FileHandle; bytes: number } | undefined;
+  let next = Math.max(0, ...segmentsIn(folder).map((name) => Number.parseInt(name, 10))) + 1;
+
+  async function opened() {
+    if (segment !== undefined) return segment;
+    const name = `${String(next).padStart(12, '0')}.pfj`;
+    next += 1;
+    const handle = await fs.promises.open(join(folder, name), 'ax', 0o640);
+    segment = { name, handle, bytes: 0 };
+    syncFolder(folder);
+    return segment;
+  }
+
+  async function closeSegment() {
+    const old = segment;
+    segment = undefined;
+    await old?.handle.close();
+  }
+
+  function taken(): Waiting[] {
+    let bytes = 0;
+    let count = 0;
+    for (const { record } of queue) {
+      bytes += record.bytes.length;
+      if (count > 0 && bytes > JOURNAL_LIMITS.batchBytes) break;
+      count += 1;
+    }
+    return queue.splice(0, count);
+  }
+
+  /** Flushes what waits; what comes meanwhile goes with the next flush. */
+  async function flush(): Promise<void> {
+    const batch = taken();
+    try {
+      const here = await opened();
+      await writeAll(
+        here.handle,
+        batch.flatMap(({ head, record }) => [head, Buffer.from(record.path, 'latin1'), record.bytes]),
+      );
+      await here.handle.datasync();
+      here.bytes += batch.reduce((sum, { record }) => sum + record.bytes.length, 0);
+      for (const each of batch) each.done();
+      if (here.bytes > JOURNAL_LIMITS.segmentBytes) await closeSegment();
+    } catch (cause) {
+      // What of this batch is on disk is unknown: it ends its segment, so that nothing later stands behind a torn record.
+      await closeSegment().catch(() => undefined);
+      for (const each of batch) each.failed(cause);
+    }
+  }
+
+  function flushSoon(): void {
+    if (scheduled) return;
+    scheduled = true;
+    turn = turn.then(async () => {
+      scheduled = false;
+      await flush();
+      if (queue.length > 0) flushSoon();
+    });
+  }
+
+  return {
+    append(record) {
+      const digest = createHash('sha256').update(record.path, 'latin1').update(record.bytes).digest();
+      const head = Buffer.alloc(HEAD_BYTES);
+      MAGIC.copy(head);
+      head.writeUInt16BE(record.path.length, 4);
+      head.writeUInt32BE(record.bytes.length, 6);
+      digest.copy(head, 10);
+      return new Promise((done, failed) => {
+        queue.push({ head, record, done, failed });
+        flushSoon();
+      });
+    },
+    async rotate() {
+      turn = turn.then(closeSegment).catch(() => undefined);
+      await turn;
+      return segmentsIn(folder).filter((name) => name !== segment?.name);
+    },
+    drop(segments) {
+      for (const name of segments) fs.rmSync(join(folder, name), { force: true });
+    },
+    async close() {
+      for (let last: unknown; last !== turn; ) {
+        last = turn;
+        await turn;
+      }
+      await closeSegment();
+    },
+  };
+}
+
+/** Every whole record of the segments in `folder`; a torn end, which nobody was promised, is passed over. */
+export function* readJournal(folder: string): Generator<JournalRecord> {
+  for (const name of segmentsIn(folder)) {
+    const handle = fs.openSync(join(folder, name), 'r');
+    try {
+      const read = (length: number) => {
+        const buffer = Buffer.alloc(length);
+        let done = 0;
+        for (let count = -1; done < length && count !== 0; done += count)
+          count = fs.readSync(handle, buffer, done, length - done, null);
+        return done === length ? buffer : undefined;
+      };
+      for (;;) {
+        const head = read(HEAD_BYTES);
+        if (head === undefined || !head.subarray(0, 4).equals(MAGIC)) break;
+        const [pathBytes, envelopeBytes] = [head.readUInt16BE(4), head.readUInt32BE(6)];
+        if (pathBytes > JOURNAL_LIMITS.pathBytes || envelopeBytes > JOURNAL_LIMITS.envelopeBytes) break;
+        const content = read(pathBytes + envelopeBytes);
+        if (content === undefined || !createHash('sha256').update(content).digest().equals(head.subarray(10))) break;
+        yield { path: content.toString('latin1', 0, pathBytes), bytes: content.subarray(pathBytes) };
+      }
+    } finally {
+      fs.closeSync(handle);
+    }
+  }
+}
+
+/** Names of the segments, oldest first. */
+export function segmentsIn(folder: string): string[] {
+  if (!fs.existsSync(folder)) return [];
+  return fs
+    .readdirSync(folder)
+    .filter((name) => /^\d{12}\.pfj$/.test(name))
+    .toSorted();
+}
+
+async function writeAll(handle: fs.promises.FileHandle, buffers: readonly Uint8Array[]): Promise<void> {
+  const PER_CALL = 900; // a system takes 1,024 buffers in one call
+  for (let at = 0; at < buffers.length; at += PER_CALL) {
+    const part = buffers.slice(at, at + PER_CALL);
+    const wanted = part.reduce((sum, { length }) => sum + length, 0);
+    const { bytesWritten } = await handle.writev(part);
+    if (bytesWritten < wanted) await handle.writeFile(Buffer.concat(part).subarray(bytesWritten));
+  }
+}
