@@ -215,7 +215,7 @@ async function open7z(options: OpenContainerOptions, handle: number): Promise<Op
   const { disk, index, file, where, signal } = options;
   const program = sevenZipProgram(options.sevenZip);
   const { members } = containerOf(index);
-  const listed = await list7z(program, file, signal);
+  const listed = await list7z(program, file, { where, signal });
   for (const [at, wanted] of members.entries()) {
     const one = listed[at];
     if (one?.name !== wanted.name || one.size !== wanted.size) {

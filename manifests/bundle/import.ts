@@ -1,7 +1,8 @@
 // Importing: index believed or refused, chunks collected from this medium, everything hashed, then the tree gets its name.
 import { dirname } from 'node:path';
+import { EXIT, PatchferryError } from '#manifests/errors';
 import type { BoxKeyPair } from '#manifests/trust';
-import { containerChunks, gatherContainer } from './container.ts';
+import { containerChunks, gatherContainer, type OpenedContainer } from './container.ts';
 import { type Disk, realDisk } from './disk.ts';
 import { fault } from './faults.ts';
 import { onMedium, readSmall } from './files.ts';
@@ -11,7 +12,7 @@ import { readMedium } from './medium.ts';
 import { type ChunkRange, rangesOf, rangesText } from './names.ts';
 import { folderChunks, lookIntoFolder, type Problem, type ReadChunk } from './place.ts';
 import type { Keys } from './signed.ts';
-import { dropStaged, finishedTree, keptLists, type ListAndLeaves, openStaged, type Staged } from './staging.ts';
+import { dropStaged, finishedTree, keptLists, openStaged, type Staged } from './staging.ts';
 import { digest } from './stream.ts';
 
 /** What this side takes. */
@@ -200,20 +201,22 @@ async function fromContainer(options: ImportOptions, disk: Disk, frame: Frame): 
       says: saysOf(have, total, 'volume', missing),
     };
   }
-  const opened = await containerChunks({
-    disk,
-    index,
-    file: gathered.file,
-    where: options.index,
-    sevenZip: options.sevenZip,
-    signal: options.signal,
-  });
+  let opened: OpenedContainer | undefined;
   let staged: Staged;
   try {
-    const lists: ListAndLeaves = opened.lists;
-    staged = openStaged({ ...frame, lists });
+    opened = await containerChunks({
+      disk,
+      index,
+      file: gathered.file,
+      where: options.index,
+      sevenZip: options.sevenZip,
+      signal: options.signal,
+    });
+    staged = openStaged({ ...frame, lists: opened.lists });
   } catch (cause) {
-    await opened.close();
+    await opened?.close();
+    // What is refused for its contents is not kept; a missing program or a stopped run is no reason to copy again.
+    if (cause instanceof PatchferryError && cause.exit === EXIT.refused) gathered.drop();
     throw cause;
   }
   const wanted = new Set(staged.missing());

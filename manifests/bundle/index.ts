@@ -1,4 +1,6 @@
 // The sneakernet file: written onto media, collected from any number of them, shown, answered with receipts. This is the way in.
+export { type Channels, openChannels } from './channels.ts';
+export { type Description, describeBundle, type Verified, verifyBundle } from './describe.ts';
 export {
   type BundleAbout,
   bundleName,

@@ -54,7 +54,7 @@ async function pack(options: PackOptions): Promise<Filled> {
   let archive: { readonly path: string; readonly size: number } | undefined;
   if (format === '7z') {
     archive = await make7z(options, disk, parts, members);
-    members = await list7z(sevenZipProgram(options.sevenZip), archive.path, options.signal);
+    members = await list7z(sevenZipProgram(options.sevenZip), archive.path, { where: archive.path, signal: options.signal });
   }
   const total = archive?.size ?? tarBytes(members.map(({ size }) => size));
   if (Math.ceil(total / volumeBytes) > BUNDLE_LIMITS.volumes)

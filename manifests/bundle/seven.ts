@@ -93,7 +93,12 @@ export interface Listed {
  * What 7-Zip says is inside, in the order of the archive. Refuses, before anything is unpacked, whatever is not a plain stored
  * file. @throws bundle.hostile-entry, bundle.other-format
  */
-export async function list7z(program: string, archive: string, signal?: AbortSignal): Promise<Listed[]> {
+export async function list7z(
+  program: string,
+  archive: string,
+  options: { readonly where: string; readonly signal?: AbortSignal | undefined },
+): Promise<Listed[]> {
+  const { where, signal } = options;
   // node-7z's own listing changes backslashes in names to slashes and drops what it does not know; a check must see all of it.
   const result = await run(program, ['l', '-slt', '-ba', '-t7z', '-sccUTF-8', '-p-', '--', archive], {
     timeoutMs: BUNDLE_LIMITS.listMs,
@@ -101,13 +106,12 @@ export async function list7z(program: string, archive: string, signal?: AbortSig
     signal,
   });
   signal?.throwIfAborted();
-  if (result.droppedBytes > 0)
-    throw fault('hostile-entry', `${archive} holds far more entries than a bundle has`, { where: archive });
+  if (result.droppedBytes > 0) throw fault('hostile-entry', `${where} holds far more entries than a bundle has`, { where });
   if (result.code !== 0 || result.timedOut) {
-    const said = (result.stderr || result.stdout).trim().slice(-300);
-    throw fault('other-format', `7-Zip does not take ${archive} as 7z${said === '' ? '' : `: ${said}`}`, { where: archive });
+    const said = (result.stderr || result.stdout).trim().replaceAll(archive, where).slice(-300);
+    throw fault('other-format', `7-Zip does not take ${where} as 7z${said === '' ? '' : `: ${said}`}`, { where });
   }
-  return parseListing(result.stdout, archive);
+  return parseListing(result.stdout, where);
 }
 
 /** Reads the output of `7z l -slt -ba`. @throws bundle.hostile-entry */

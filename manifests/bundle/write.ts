@@ -87,7 +87,11 @@ export async function writeBundle(options: WriteOptions): Promise<WrittenBundle>
           sevenZip: options.sevenZip,
         });
   if (options.keepDraft !== true && filled.left.length === 0 && options.only === undefined) {
-    disk.remove(join(options.work, draft.name));
+    try {
+      disk.remove(join(options.work, draft.name));
+    } catch {
+      // the bundle is written; a draft that is left is used or replaced by the next export of this number
+    }
   }
   return shown(filled);
 }
