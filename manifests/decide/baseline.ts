@@ -7,12 +7,15 @@ import {
   COMPLIANCE_LEVELS,
   type ComplianceLevel,
   canonicalJson,
+  type Kev,
   type Patch,
   type ResolvedBaseline,
   sha256Of,
 } from '#manifests/schema';
 import { comparatorFor } from '#manifests/versions';
 import { filterTest, listTest, type PatchTest } from './filters.ts';
+import { type KevListing, kevIndex, kevOf } from './kev.ts';
+import { overridesOf } from './overrides.ts';
 import { APPROVED_LIST, REJECTED_LIST } from './standing.ts';
 import { byText, counted, DAY_MS, momentOf, oneLine } from './text.ts';
 
@@ -29,6 +32,19 @@ const higher = (a: ComplianceLevel, b: ComplianceLevel) => COMPLIANCE_LEVELS.ind
 /** A `firstSeen` of this moment says that nobody knows when it was. */
 export const UNKNOWN_MOMENT = '1970-01-01T00:00:00Z';
 
+/** What hurries a patch; as it is signed. */
+export interface Pressing {
+  readonly urgency?: 'emergency';
+  /** The last moment, `YYYY-MM-DDTHH:MM:SSZ`. */
+  readonly deadline?: string;
+}
+
+/** What a baseline is resolved with, beside the catalog. */
+export interface ResolveOptions {
+  /** The KEV feed; without one nothing is listed. */
+  readonly kev?: Kev | null | undefined;
+}
+
 /** What a baseline says about one patch; `at` is in milliseconds. */
 export type BaselineDecision =
   | {
@@ -38,6 +54,7 @@ export type BaselineDecision =
       readonly at: number;
       readonly rule: string;
       readonly reason: string;
+      readonly pressing?: Pressing;
     }
   | {
       readonly kind: 'pending';
@@ -45,6 +62,7 @@ export type BaselineDecision =
       readonly at: number;
       readonly rule: string;
       readonly reason: string;
+      readonly pressing?: Pressing;
     }
   | { readonly kind: 'rejected'; readonly rule: string; readonly reason: string }
   | { readonly kind: 'not-in-baseline'; readonly reason: string };
@@ -68,8 +86,10 @@ export function resolveBaseline(
   catalog: Catalog,
   at: number,
   catalogSha256: string = sha256Of(canonicalJson(catalog)),
+  options: ResolveOptions = {},
 ): ResolvedBaseline {
-  const decisions = decideBaseline(baseline, catalog, at);
+  const decisions = decideBaseline(baseline, catalog, at, options);
+  const overridden = overridesOf(baseline, catalog);
   const resolved: ResolvedBaseline = {
     schema: 'patchferry/resolved-baseline',
     schemaVersion: 1,
@@ -83,6 +103,8 @@ export function resolveBaseline(
     rejected: [],
     rejectedAction: baseline.spec.rejectedAction,
     availableSecurityUpdates: baseline.spec.availableSecurityUpdates,
+    ...(overridden === undefined ? {} : { overrides: overridden }),
+    ...(options.kev ? { kevAsOf: options.kev.fetchedAt } : {}),
   };
   for (const patch of [...decisions.keys()].toSorted(byText)) {
     const decision = decisions.get(patch);
@@ -90,18 +112,27 @@ export function resolveBaseline(
     const { rule, reason } = decision;
     if (decision.kind === 'rejected') resolved.rejected.push({ patch, rule, reason });
     else if (decision.kind === 'pending') {
-      resolved.pending.push({ patch, rule, reason, level: decision.level, approvesAt: momentOf(decision.at) });
+      {
+        const { level, pressing } = decision;
+        resolved.pending.push({ patch, rule, reason, level, approvesAt: momentOf(decision.at), ...pressing });
+      }
     } else {
-      const { level, explicit } = decision;
-      resolved.approved.push({ patch, rule, reason, level, explicit, approvedAt: momentOf(decision.at) });
+      const { level, explicit, pressing } = decision;
+      resolved.approved.push({ patch, rule, reason, level, explicit, approvedAt: momentOf(decision.at), ...pressing });
     }
   }
   return resolved;
 }
 
 /** As `resolveBaseline`, for every patch of the catalog by its id, also for those the baseline does not name. @throws decide.other-product */
-export function decideBaseline(baseline: Baseline, catalog: Catalog, at: number): Map<string, BaselineDecision> {
+export function decideBaseline(
+  baseline: Baseline,
+  catalog: Catalog,
+  at: number,
+  { kev }: ResolveOptions = {},
+): Map<string, BaselineDecision> {
   const { spec, metadata } = baseline;
+  const listed = kevIndex(kev);
   if (spec.product !== catalog.product) {
     throw fault('other-product', `baseline "${metadata.name}" is for ${spec.product}, the catalog is of ${catalog.product}`, {
       where: metadata.name,
@@ -114,10 +145,10 @@ export function decideBaseline(baseline: Baseline, catalog: Catalog, at: number)
     if (entry !== null) rejected.set(patch, entry);
   }
   const approved = listTest(spec.approved);
-  const global = filterTest(spec.globalFilters, catalog);
-  const rules = spec.rules.map((rule) => ({ rule, test: filterTest(rule.filters, catalog) }));
+  const global = filterTest(spec.globalFilters, catalog, listed);
+  const rules = spec.rules.map((rule) => ({ rule, test: filterTest(rule.filters, catalog, listed) }));
   const starts = rules.map(({ rule, test }) =>
-    'afterDays' in rule.approve && rule.approve.afterDays > 0
+    spec.carryDelay && 'afterDays' in rule.approve && rule.approve.afterDays > 0
       ? delayStarts(
           catalog.patches,
           rule.approve.afterDays,
@@ -133,7 +164,15 @@ export function decideBaseline(baseline: Baseline, catalog: Catalog, at: number)
     const heldOff = yes !== null && patch.classification !== 'security' && !spec.approvedNonSecurity;
     if (yes !== null && !heldOff) {
       const reason = oneLine(`"${yes}" is on the approved list`);
-      return { kind: 'approved', level: spec.approvedComplianceLevel, explicit: true, at, rule: APPROVED_LIST, reason };
+      return {
+        kind: 'approved',
+        level: spec.approvedComplianceLevel,
+        explicit: true,
+        at,
+        rule: APPROVED_LIST,
+        reason,
+        pressing: {},
+      };
     }
     let best: Extract<BaselineDecision, { kind: 'approved' | 'pending' }> | undefined;
     const why: string[] = heldOff
@@ -148,7 +187,9 @@ export function decideBaseline(baseline: Baseline, catalog: Catalog, at: number)
           why.push(`rule "${rule.name}": ${answer.reason}`);
           continue;
         }
-        const mine = { level: rule.complianceLevel, at: answer.at, rule: rule.name, reason: oneLine(answer.reason) };
+        const pressing = pressingOf(rule, answer.at, kevOf(patch, listed));
+        const reason = oneLine(pressing.says === '' ? answer.reason : `${answer.reason}; ${pressing.says}`);
+        const mine = { level: rule.complianceLevel, at: answer.at, rule: rule.name, reason, pressing: pressing.fields };
         best = better(
           best,
           answer.kind === 'approved' ? { kind: 'approved', explicit: false, ...mine } : { kind: 'pending', ...mine },
@@ -168,7 +209,36 @@ function better(a: Standing | undefined, b: Standing): Standing {
   if (a.kind !== b.kind) return a.kind === 'approved' ? a : b;
   if (a.kind === 'pending') return b.at < a.at || (b.at === a.at && higher(b.level, a.level)) ? b : a;
   const winner = higher(b.level, a.level) ? b : a;
-  return { ...winner, at: Math.min(a.at, b.at) };
+  return { ...winner, at: Math.min(a.at, b.at), pressing: hurried(a.pressing, b.pressing) };
+}
+
+/** Of several rules that approve, an emergency of any of them is one, and the first deadline counts. */
+function hurried(a: Pressing = {}, b: Pressing = {}): Pressing {
+  const deadline = [a.deadline, b.deadline].filter((one) => one !== undefined).toSorted()[0];
+  return {
+    ...(a.urgency === undefined && b.urgency === undefined ? {} : { urgency: 'emergency' }),
+    ...(deadline === undefined ? {} : { deadline }),
+  };
+}
+
+/** @param approvedAt milliseconds at which the rule approves it */
+function pressingOf(rule: Rule, approvedAt: number, listing: KevListing | undefined): { fields: Pressing; says: string } {
+  const ends: number[] = [];
+  const says: string[] = [];
+  if (rule.urgency === 'emergency') says.push('emergency: neither delay nor rings');
+  if (rule.deadline?.afterDays !== undefined) ends.push(approvedAt + rule.deadline.afterDays * DAY_MS);
+  if (rule.deadline?.kevDue !== undefined && listing !== undefined) {
+    ends.push(listing.dueBy);
+    says.push(`${listing.cve} is known to be exploited, due by ${momentOf(listing.dueBy)}`);
+  }
+  const end = ends.length === 0 ? undefined : Math.min(...ends);
+  return {
+    fields: {
+      ...(rule.urgency === 'emergency' ? { urgency: 'emergency' } : {}),
+      ...(end === undefined ? {} : { deadline: momentOf(end) }),
+    },
+    says: says.join('; '),
+  };
 }
 
 /** Without `nonSecurity` a rule is for security patches alone (SSM: EnableNonSecurity). */
@@ -190,7 +260,7 @@ function askRule(
   starts: Map<string, DelayStart> | undefined,
 ): RuleAnswer {
   if ('untilDate' in rule.approve) return askUntilDate(rule.approve.untilDate, patch, at, undated);
-  const { afterDays } = rule.approve;
+  const afterDays = rule.urgency === 'emergency' ? 0 : rule.approve.afterDays;
   const seen = seenAt(patch);
   if (seen === undefined) return withoutDate(undated, at);
   const of = patch.firstSeen === UNKNOWN_MOMENT ? 'dated by the vendor' : 'first seen';

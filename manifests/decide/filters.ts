@@ -1,8 +1,14 @@
 // What a patch is matched by: filters of a rule (keys ANDed, values ORed; field guide 1.1) and explicit lists.
 import type { Catalog, Patch, PatchFilter } from '#manifests/schema';
+import type { KevIndex } from './kev.ts';
 import { anyOf, type Matcher, matches } from './pattern.ts';
 
 export type PatchTest = (patch: Patch) => boolean;
+
+/** A product without its version: `debian` of `debian-12`, `windows-server` of `windows-server-2022`. */
+export function familyOf(product: string): string {
+  return product.replace(/-[0-9][0-9.]*$/, '');
+}
 
 /** Identifiers of flaws and advisories are written in capitals by most and matched in any case. */
 const upper = (patterns: readonly string[]): Matcher => {
@@ -14,12 +20,13 @@ const upper = (patterns: readonly string[]): Matcher => {
  * The test of one filter. A key that is not written does not restrict; an empty list of values matches nothing.
  * `name` is the source package or any binary package; `version` the patch's or that of any of its packages.
  */
-export function filterTest(filter: PatchFilter, catalog: Pick<Catalog, 'product'>): PatchTest {
+export function filterTest(filter: PatchFilter, catalog: Pick<Catalog, 'product'>, listed: KevIndex = new Map()): PatchTest {
   const tests: PatchTest[] = [];
   const key = (values: readonly string[] | undefined, make: (test: Matcher) => PatchTest, matcher = anyOf) => {
     if (values !== undefined) tests.push(make(matcher(values)));
   };
   key(filter.product, (test) => () => test(catalog.product));
+  key(filter.family, (test) => () => test(familyOf(catalog.product)));
   key(filter.classification, (test) => (patch) => test(patch.classification));
   key(filter.severity, (test) => (patch) => test(patch.severity));
   key(filter.cve, (test) => (patch) => patch.cves.some(test), upper);
@@ -31,6 +38,8 @@ export function filterTest(filter: PatchFilter, catalog: Pick<Catalog, 'product'
   key(filter.priority, (test) => (patch) => test(patch.priority));
   key(filter.repository, (test) => (patch) => test(patch.repository));
   key(filter.arch, (test) => (patch) => patch.packages.some((item) => test(item.arch)));
+  const { kev } = filter;
+  if (kev !== undefined) tests.push((patch) => patch.cves.some((cve) => listed.has(cve)) === kev);
   return (patch) => tests.every((test) => test(patch));
 }
 

@@ -3,6 +3,7 @@
 export { type Applicable, applicability, type Fit, type MissingPackage, missing } from './applicable.ts';
 export { type BaselineDecision, decideBaseline, resolveBaseline, UNKNOWN_MOMENT } from './baseline.ts';
 export { blockedIn } from './blocked.ts';
+export { type CatchUpState, catchUp, type Wake } from './catch-up.ts';
 export { type Estimate, fitting, RESERVE, timeNeeded } from './estimate.ts';
 export {
   type BlockedPackage,
@@ -14,7 +15,25 @@ export {
   setDigest,
 } from './evaluate.ts';
 export { EXPLAIN_LIMITS, type ExplainStep, type Explanation, explain, type PatchExplanation } from './explain.ts';
+export { ALERTS, type FreshnessDecision, type FreshnessInput, freshnessDecision } from './freshness.ts';
+export { type FuseReport, type FuseState, fuseState } from './fuse.ts';
+export { type KevIndex, type KevListing, kevFrom, kevIndex, kevOf } from './kev.ts';
 export { matches } from './pattern.ts';
+export { type KeptWayBack, type RollbackOrder, readStop, recallsOf, rollbackOrder, type Stop, stopsOf } from './recall.ts';
+export {
+  bucketOf,
+  gateOpens,
+  type RingFigures,
+  reachedAfter,
+  ringOf,
+  ringOpening,
+  type SigningFacts,
+  shareAt,
+  signRollout,
+  staggeredStart,
+  type Turn,
+  turnOf,
+} from './rollout.ts';
 export {
   type GroupParts,
   signedDelegationOf,
@@ -27,4 +46,30 @@ export {
 } from './sign.ts';
 export type { Standing } from './standing.ts';
 export type { HostMemory } from './states.ts';
+export {
+  allHold,
+  checkTargeting,
+  conditionHolds,
+  type GroupChoice,
+  groupOf,
+  selects,
+  type TargetHost,
+  type TargetingProblem,
+  type Who,
+} from './targeting.ts';
+export {
+  approversOf,
+  type ControlResult,
+  type HostWaiver,
+  hostWaivers,
+  spanOf,
+  verifyWaiver,
+  WAIVER_LIMITS,
+  type WaiverCover,
+  type WaiverNotice,
+  type WaiverVerdict,
+  waiverBytes,
+  waiverCover,
+  waiverNotices,
+} from './waiver.ts';
 export { ALWAYS_OPEN, purposeState, type WindowOptions, type WindowState, windowState, windowsFor } from './window.ts';

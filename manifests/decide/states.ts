@@ -35,6 +35,10 @@ export interface Circumstances {
   readonly failure: { readonly at: string; readonly code: string } | undefined;
   /** Of the product's baseline; hosts without one are told apart by the standing. */
   readonly unapprovedIsCompliant: boolean;
+  /** A recall that takes the patch out of use (not one that only warns), in words. */
+  readonly recalled?: string | undefined;
+  /** Waivers in force for the patch, in words. */
+  readonly waived?: readonly string[] | undefined;
 }
 
 interface Look {
@@ -62,8 +66,14 @@ const blocked = ({ standing }: Look) => standing.kind === 'rejected' && standing
 const asBaselineSays = ({ standing, security, circumstances }: Look) =>
   !security || (standing.kind !== 'no-baseline' && circumstances.unapprovedIsCompliant);
 
-/** Field guide 1.2 (BLOCK, ALLOW_AS_DEPENDENCY) and 1.3, with the states that are ours: PENDING_APPROVAL and HELD. */
+/** Field guide 1.2 (BLOCK, ALLOW_AS_DEPENDENCY) and 1.3, with the states that are ours. */
 const ROWS: readonly Row[] = [
+  {
+    when: (look) => look.circumstances.recalled !== undefined && exactly(look).length > 0,
+    state: 'RECALLED_INSTALLED',
+    compliant: false,
+    says: (look) => `installed (${names(exactly(look))}), and ${look.circumstances.recalled}`,
+  },
   {
     when: (look) => blocked(look) && exactly(look).length > 0,
     state: 'INSTALLED_REJECTED',
@@ -93,6 +103,13 @@ const ROWS: readonly Row[] = [
     state: 'NOT_APPLICABLE',
     compliant: true,
     says: ({ circumstances }) => `superseded by ${fewOf([...new Set(circumstances.replaced.values())])}`,
+  },
+  {
+    when: ({ standing, security, circumstances, candidate }) =>
+      circumstances.waived !== undefined && (standing.kind === 'approved' || (security && !onlyAbsent(candidate))),
+    state: 'EXCEPTED',
+    compliant: true,
+    says: ({ circumstances }) => `lacking, and excepted: ${(circumstances.waived ?? []).join('; ')}`,
   },
   {
     when: ({ standing, open }) => standing.kind === 'approved' && open.some(({ held }) => held),

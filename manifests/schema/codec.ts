@@ -70,9 +70,12 @@ export function encodeDocument<K extends DocumentKind>(kind: K, value: DocumentO
 
 /** Reads a compressed document whose hash was already checked. @throws document.malformed, document.too-large, document.unknown-version */
 export function decodeDocument<K extends DocumentKind>(kind: K, bytes: Uint8Array, where: string): DocumentOf<K> {
-  let plain: Buffer;
+  return decodePlain(kind, plainOf(bytes, where), where);
+}
+
+function plainOf(bytes: Uint8Array, where: string): Uint8Array {
   try {
-    plain = zstdDecompressSync(bytes, { maxOutputLength: DOCUMENT_LIMITS.plainBytes });
+    return zstdDecompressSync(bytes, { maxOutputLength: DOCUMENT_LIMITS.plainBytes });
   } catch (cause) {
     const tooLarge = (cause as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE';
     throw fault(tooLarge ? 'too-large' : 'malformed', `${where}: ${tooLarge ? 'too large' : 'not a zstd stream'}`, {
@@ -80,18 +83,25 @@ export function decodeDocument<K extends DocumentKind>(kind: K, bytes: Uint8Arra
       cause,
     });
   }
-  return decodePlain(kind, plain, where);
+}
+
+/** Which kind a compressed document says it is; nothing else of it is believed. @throws document.malformed, document.too-large */
+export function documentKind(bytes: Uint8Array, where: string): string {
+  const frame = jsonOf(plainOf(bytes, where), where) as { schema?: unknown } | null;
+  return typeof frame?.schema === 'string' ? frame.schema.replace(/^patchferry\//, '') : '';
 }
 
 /** Reads a document from its plain bytes. @throws document.malformed, document.unknown-version */
 export function decodePlain<K extends DocumentKind>(kind: K, plain: Uint8Array, where: string): DocumentOf<K> {
-  let value: unknown;
+  return check(kind, jsonOf(plain, where), where);
+}
+
+function jsonOf(plain: Uint8Array, where: string): unknown {
   try {
-    value = JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(plain));
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(plain));
   } catch (cause) {
     throw fault('malformed', `${where}: not JSON`, { where, cause });
   }
-  return check(kind, value, where);
 }
 
 function check<K extends DocumentKind>(kind: K, value: unknown, where: string): DocumentOf<K> {
