@@ -3,11 +3,14 @@ import assert from 'node:assert/strict';
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { runOrThrow } from '#manifests/platform/process';
 import { generateBoxKey } from '#manifests/trust';
 import { openDraft } from './draft.ts';
-import { readBundleIndex } from './import.ts';
+import { dropImported, readBundleIndex } from './import.ts';
 import { findBundles } from './place.ts';
-import { CHUNK, makeStage, type Stage } from './testing/stage.ts';
+import { sevenZipProgram } from './seven.ts';
+import { AT, CHUNK, makeStage, type Stage } from './testing/stage.ts';
+import { writeBundle } from './write.ts';
 
 let stage: Stage;
 before(() => {
@@ -53,6 +56,77 @@ for (const format of ['tar', '7z'] as const) {
     assertComplete(await stage.take(packed.index));
   });
 }
+
+test('the containers are what other tools take them for: GNU tar and 7-Zip unpack them, volumes included', async () => {
+  for (const [format, volumeBytes] of [
+    ['tar', undefined],
+    ['7z', undefined],
+    ['7z', 30_000],
+  ] as const) {
+    fresh();
+    const draft = await stage.draft();
+    await stage.pack(draft, format, volumeBytes === undefined ? {} : { volumeBytes });
+    const out = join(stage.folder, 'unpacked');
+    fs.mkdirSync(out);
+    if (format === 'tar') {
+      const file = join(stage.stick, `${draft.name}.tar`);
+      await runOrThrow('tar', ['-xf', file, '-C', out], { timeoutMs: 60_000 });
+    } else {
+      const file = join(stage.stick, `${draft.name}.7z${volumeBytes === undefined ? '' : '.001'}`);
+      await runOrThrow(sevenZipProgram(), ['x', `-o${out}`, file], { timeoutMs: 60_000 });
+    }
+    const parts = fs.readdirSync(out).filter((name) => name.endsWith('.pfp'));
+    const stream = Buffer.concat(parts.toSorted().map((name) => fs.readFileSync(join(out, name))));
+    assert.deepEqual(stream, Buffer.concat([...stage.contents.values()]));
+    fs.rmSync(out, { recursive: true });
+  }
+});
+
+test('an export asked for again writes nothing that is there; a changed source is noticed', async () => {
+  for (const format of ['folder', 'tar'] as const) {
+    fresh();
+    const draft = await stage.draft();
+    const once = () => (format === 'folder' ? stage.fill(draft) : stage.pack(draft, format, { volumeBytes: 30_000 }));
+    assert.ok((await once()).bytes > draft.index.streamBytes - 1);
+    assert.equal((await once()).bytes, 0);
+    const file = stage.entries.flatMap((entry) => ('file' in entry ? [entry.file] : []))[3] ?? '';
+    const good = fs.readFileSync(file);
+    fresh();
+    fs.writeFileSync(file, Buffer.alloc(good.length));
+    await assert.rejects(once(), { code: 'bundle.source-changed', exit: 5 });
+    await assert.rejects(stage.draft(), { code: 'bundle.source-changed' });
+    assert.deepEqual(findBundles(stage.stick), []);
+    fs.writeFileSync(file, good);
+  }
+});
+
+test('progress counts to its total; an abort stops and can be gone on with', async () => {
+  fresh();
+  const seen: [number, number][] = [];
+  const stop = new AbortController();
+  const options = {
+    ...{ work: stage.work, entries: stage.entries, place: stage.stick, signer: stage.signer, chunkBytes: CHUNK },
+    about: { kind: 'content' as const, site: 'ward-7', sequence: 8, from: 'p', madeAt: AT, expires: AT + 1e9 },
+    ...{ container: 'folder' as const, medium: 'none' as const, partBytes: 5 * CHUNK },
+  };
+  const onProgress = (bytes: number, total: number) => {
+    seen.push([bytes, total]);
+    if (seen.length === 45) stop.abort(new Error('stopped'));
+  };
+  await assert.rejects(writeBundle({ ...options, onProgress, signal: stop.signal }), /stopped/);
+  assert.deepEqual(findBundles(stage.stick), []);
+  const planned = await writeBundle({ ...options, dryRun: true });
+  assert.deepEqual([planned.index, planned.writtenBytes, planned.files], [undefined, 0, stage.entries.length]);
+  const written = await writeBundle({ ...options, onProgress: (bytes, total) => seen.push([bytes, total]) });
+  assert.ok(written.writtenBytes < written.contentBytes);
+  assert.ok(seen.every(([bytes, total]) => bytes <= total));
+  const dry = await stage.take(written.index ?? '', { dryRun: true });
+  assert.equal(dry.kind === 'planned' && dry.bytes, written.contentBytes);
+  assert.equal(fs.existsSync(join(stage.staging, written.id, 'tree.part')), false);
+  assertComplete(await stage.take(written.index ?? '', {}, { lastSequence: 7 }));
+  dropImported(stage.staging, written.id);
+  assert.equal(fs.existsSync(join(stage.staging, written.id)), false);
+});
 
 test('sealed to a site: the stick shows nothing, the site reads everything, another key is told so', async () => {
   for (const kind of ['folder', 'tar'] as const) {
