@@ -7,6 +7,7 @@ import type {
   Halt,
   MaintenanceWindow,
   PatchGroup,
+  RebootLease,
   Recall,
   SignedDelegation,
   SignedHalt,
@@ -19,7 +20,7 @@ import type {
   Waiver,
   Window,
 } from '#manifests/schema';
-import { PURPOSES } from '#manifests/schema';
+import { PURPOSES, REBOOT_LEASE } from '#manifests/schema';
 import { RESERVE } from './estimate.ts';
 import { byText, momentOf } from './text.ts';
 
@@ -96,6 +97,16 @@ export function signedGroup({ metadata, spec }: PatchGroup, parts: GroupParts, a
     freeBytes: spec.freeMiB * 1024 * 1024,
     newDependencies: spec.newDependencies,
     removals: spec.removals,
+    ...(spec.rebootLease === undefined ? {} : { rebootLease: rebootLeaseOf(spec.rebootLease) }),
+  };
+}
+
+function rebootLeaseOf(given: NonNullable<PatchGroup['spec']['rebootLease']>): RebootLease {
+  const { slots, minGapMinutes, ttlMinutes } = REBOOT_LEASE;
+  return {
+    slots: given.slots ?? slots,
+    minGapMinutes: given.minGapMinutes ?? minGapMinutes,
+    ttlMinutes: given.ttlMinutes ?? ttlMinutes,
   };
 }
 

@@ -29,6 +29,16 @@ const reserve = z.strictObject({
 });
 export type Reserve = z.infer<typeof reserve>;
 
+/** How a relay spreads reboots of a group: so many hosts at once, minutes between two, minutes after which a lease ends by itself. */
+const rebootLease = z.strictObject({
+  slots: z.int().min(1).max(10_000),
+  minGapMinutes: z.int().min(0).max(1_440),
+  ttlMinutes: z.int().min(1).max(1_440),
+});
+export type RebootLease = z.infer<typeof rebootLease>;
+/** One host at a time, where a group says nothing else. */
+export const REBOOT_LEASE: RebootLease = { slots: 1, minGapMinutes: 0, ttlMinutes: 60 };
+
 /** What a host does when a deadline has passed: it takes the next window, rings and owner aside; or it waits for none. */
 const afterDeadline = z.enum(['next-window', 'at-once']);
 
@@ -63,6 +73,7 @@ export const patchGroup = authored(
     freeMiB: z.int().min(0).max(10_000_000).default(200),
     newDependencies: z.enum(['allow', 'refuse']).default('allow'),
     removals: z.enum(['allow', 'refuse']).default('refuse'),
+    rebootLease: rebootLease.partial().optional(),
   }),
 );
 export type PatchGroup = z.infer<typeof patchGroup>;
@@ -96,5 +107,6 @@ export const group = document('group', 1, {
   /** Whether apt may bring in packages that the plan needs and the baseline does not name. */
   newDependencies: z.enum(['allow', 'refuse']),
   removals: z.enum(['allow', 'refuse']),
+  rebootLease: rebootLease.optional(),
 });
 export type Group = z.infer<typeof group>;

@@ -1,6 +1,13 @@
 // What may be believed: keys, TUF metadata written and verified, trusted time, sealed envelopes. This is the way in.
 export { openTrust, type TrustClient, type TrustedTarget, type TrustOptions, type Versions } from './client.ts';
-export { envelopeHash, openEnvelope, type SealInput, sealEnvelope, verifyEnvelope, verifyEnvelopeBeside } from './envelope/envelope.ts';
+export {
+  envelopeHash,
+  openEnvelope,
+  type SealInput,
+  sealEnvelope,
+  verifyEnvelope,
+  verifyEnvelopeBeside,
+} from './envelope/envelope.ts';
 export { ENVELOPE_LIMITS, type EnvelopeHeader, type EnvelopeKind, inspectEnvelope } from './envelope/layout.ts';
 export type { Freshness } from './freshness.ts';
 export { KEY_FILE_LIMITS, readKeyFile, type StoredKey, writeKeyFile } from './keys/file.ts';
@@ -15,6 +22,14 @@ export {
 export { type CommandSignerOptions, commandSigner, fileSigner, memorySigner, type Signer } from './keys/signers.ts';
 export { TRUST_LIMITS, type TrustLimits } from './limits.ts';
 export type { Fetcher, RefreshOptions } from './refresh.ts';
+export {
+  parseRequestHeader,
+  REQUEST_HEADER,
+  type RequestHeader,
+  type SignedRequest,
+  signRequest,
+  verifyRequest,
+} from './request.ts';
 export { keyIdOf, type TufKey, tufKeyOf } from './verify/keys.ts';
 export { matchesPattern } from './verify/paths.ts';
 export { checkBoxKey, checkSigningKey } from './verify/points.ts';

@@ -1,8 +1,9 @@
 // The report as CSV (RFC 4180, UTF-8, CRLF) for spreadsheets and auditors: one row a host, or one row for each patch that is
 // open on a host. Text that a spreadsheet would run as a formula is written as text.
+
+import { visible } from '#manifests/page';
 import { PATCH_STATES } from '#manifests/schema';
 import type { ComplianceReport } from './schema.ts';
-import { visible } from './text.ts';
 
 /**
  * `hosts`: one row for each host, counted or not, with all state counts. `patches`: which hosts need which patch – one row

@@ -1,9 +1,10 @@
 // One host's part of the HTML page: what it is, the before and after of its last run, what still needs attention.
+
+import { ageText, html, type Markup, momentText, several } from '#manifests/page';
 import type { PackageChange, RunBody, ScanBody } from '#manifests/schema';
 import { type HostDetail, QUIET_STATES } from '../results/index.ts';
-import { html, type Markup } from './markup.ts';
 import type { HostRow } from './schema.ts';
-import { ageText, momentText, several, VERDICT_WORDS } from './text.ts';
+import { VERDICT_WORDS } from './text.ts';
 
 /** Rows of one table in a host's part; what is beyond is counted there, and whole in the store. */
 export const HOST_LIMITS = { changes: 2_000, findings: 500, states: 200 } as const;

@@ -1,12 +1,12 @@
 // The report as one HTML page: nothing is loaded, nothing has to run, everything is escaped. Figures on top, then hosts,
 // patches, CVEs; each host's own part is in host.ts.
+import { ageText, countText, fixed, html, type Markup, momentText, type Piece, several, textOf } from '#manifests/page';
 import type { PatchState } from '#manifests/schema';
 import type { HostDetail } from '../results/index.ts';
 import { hostSection } from './host.ts';
-import { fixed, html, type Markup, type Piece, textOf } from './markup.ts';
 import { type ComplianceReport, type HostRow, type PatchRow, VERDICTS, type Verdict } from './schema.ts';
 import { STYLE } from './style.ts';
-import { ageText, countText, momentText, several, VERDICT_WORDS } from './text.ts';
+import { VERDICT_WORDS } from './text.ts';
 
 /** Rows of one table of the page; what is beyond is counted there, and whole in JSON and CSV. */
 export const PAGE_LIMITS = { hosts: 2_000, patches: 1_000, cves: 1_000, namesInCell: 12 } as const;

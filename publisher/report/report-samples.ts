@@ -108,10 +108,7 @@ export function writeSampleStore(file: string): void {
     ),
     ...chainOf(
       IDS.cloned,
-      [
-        (from) => scan(from, [finding('openssl@3.0.15', 'MISSING')], inventory('one')),
-        (from) => alert(from, 'agent.x', 'one'),
-      ],
+      [(from) => scan(from, [finding('openssl@3.0.15', 'MISSING')], inventory('one')), (from) => alert(from, 'agent.x', 'one')],
       recent,
     ),
     ...chainOf(

@@ -5,12 +5,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { z } from 'zod';
+import { ageText, countText } from '#manifests/page';
 import { canonicalJson } from '#manifests/schema';
 import { complianceReport, complianceReportSchema, readHostDetails, renderCsv, renderHtml, renderTable } from './index.ts';
 import { AT, HOSTILE, IDS, STALE_HOURS, sampleCatalog, sampleRoster, writeSampleStore } from './report-samples.ts';
 import type { ComplianceReport } from './schema.ts';
 import { cellWidth } from './table.ts';
-import { ageText, countText } from './text.ts';
 
 const folder = fs.mkdtempSync(join(tmpdir(), 'patchferry-report-'));
 after(() => fs.rmSync(folder, { recursive: true, force: true }));

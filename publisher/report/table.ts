@@ -1,6 +1,8 @@
 // The report as prose and a table for a terminal: fits the width, says more with colour only where colour is wanted.
+
+import { ageText, momentText, several, visible } from '#manifests/page';
 import type { ComplianceReport, HostRow, Verdict } from './schema.ts';
-import { ageText, momentText, several, VERDICT_WORDS, visible } from './text.ts';
+import { VERDICT_WORDS } from './text.ts';
 
 export interface TableOptions {
   /** Columns of the terminal; 100 when not told, at least 40. */

@@ -3,6 +3,7 @@ import * as fs from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ServeLimits } from './limits.ts';
 import { matchesNone, parseRange, rangeAllowed } from './ranges.ts';
+import type { Rates } from './rates.ts';
 import type { Entry } from './tree.ts';
 
 /** What a refused request is told. */
@@ -23,10 +24,28 @@ export function sendJson(response: ServerResponse, status: number, value: object
   response.end(response.req.method === 'HEAD' ? undefined : body);
 }
 
+export function sendText(
+  response: ServerResponse,
+  status: number,
+  type: string,
+  text: string,
+  headers: Record<string, string> = {},
+): void {
+  const body = Buffer.from(text);
+  response.writeHead(status, { 'content-type': type, 'content-length': body.length, 'cache-control': 'no-store', ...headers });
+  response.end(response.req.method === 'HEAD' ? undefined : body);
+}
+
 const IMMUTABLE = 'public, max-age=31536000, immutable';
 
 /** Answers GET and HEAD with a file. */
-export function sendFile(request: IncomingMessage, response: ServerResponse, entry: Entry, limits: ServeLimits): void {
+export function sendFile(
+  request: IncomingMessage,
+  response: ServerResponse,
+  entry: Entry,
+  limits: ServeLimits,
+  rates: Rates,
+): void {
   const { etag, size } = entry;
   const cache = entry.immutable ? IMMUTABLE : 'no-cache';
   const none = request.headers['if-none-match'];
@@ -51,8 +70,11 @@ export function sendFile(request: IncomingMessage, response: ServerResponse, ent
   if (range.kind === 'part') headers['content-range'] = `bytes ${start}-${end}/${size}`;
   const status = range.kind === 'part' ? 206 : 200;
   if (request.method === 'HEAD' || size === 0) response.writeHead(status, headers).end();
-  else if (entry.body !== undefined) response.writeHead(status, headers).end(entry.body.subarray(start, end + 1));
-  else sendLarge(response, status, headers, entry, start, end, limits);
+  else if (entry.body !== undefined) {
+    // Never waits: what agents need to know goes first. It counts, so that payloads make room for it.
+    if (!rates.free) rates.sent(request.socket.remoteAddress ?? '', end - start + 1);
+    response.writeHead(status, headers).end(entry.body.subarray(start, end + 1));
+  } else sendLarge(response, status, headers, entry, start, end, limits, rates);
 }
 
 /** A large file in pieces of 1 MiB; a client that takes too long for one is let go. */
@@ -64,6 +86,7 @@ function sendLarge(
   start: number,
   end: number,
   limits: ServeLimits,
+  rates: Rates,
 ): void {
   fs.open(entry.file, 'r', (failed, handle) => {
     if (failed) {
@@ -75,7 +98,10 @@ function sendLarge(
       return;
     }
     response.writeHead(status, headers);
-    const buffer = Buffer.allocUnsafe(Math.min(limits.pieceBytes, end - start + 1));
+    const buffer = Buffer.allocUnsafe(
+      Math.min(limits.pieceBytes, rates.free ? limits.pieceBytes : rates.pieceBytes, end - start + 1),
+    );
+    const address = response.req.socket.remoteAddress ?? '';
     let at = start;
     let timer: NodeJS.Timeout | undefined;
     let ended = false;
@@ -103,7 +129,13 @@ function sendLarge(
         }
         at += count;
         timer = setTimeout(() => response.destroy(), limits.pieceMs);
-        response.write(buffer.subarray(0, count), (unsent) => (unsent ? finish() : next()));
+        response.write(buffer.subarray(0, count), (unsent) => {
+          if (unsent) return finish();
+          const wait = rates.free ? 0 : rates.sent(address, count);
+          if (wait === 0) return next();
+          clearTimeout(timer);
+          timer = setTimeout(next, wait);
+        });
       });
     };
     response.once('close', finish);

@@ -1,4 +1,11 @@
 // Serving: the mirrored repository over HTTP, and the door of the inbox.
 export type { Refusal } from './answer.ts';
 export type { ServeLimits } from './limits.ts';
-export { type PostHandler, type RunningServer, type ServeOptions, startServer } from './server.ts';
+export {
+  type PageHandler,
+  type PostHandler,
+  type RunningServer,
+  type ServeOptions,
+  startServer,
+  type Traffic,
+} from './server.ts';

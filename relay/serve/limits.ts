@@ -5,6 +5,13 @@ export const SERVE_LIMITS = {
   headersMs: 15_000,
   /** Milliseconds from a request's first byte to the end of its body. */
   requestMs: 60_000,
+  /** Bytes a second at which a body must come at least, beyond that time: a thin line may take long, a slow client may not. */
+  uploadBytesPerSecond: 2_048,
+  /** Milliseconds for a TLS handshake, and between two looks whether the certificate was renewed. */
+  handshakeMs: 15_000,
+  renewalMs: 60_000,
+  /** Clients whose rate is kept apart; further ones share the room of the one seen least. */
+  clients: 8_192,
   /** Milliseconds a connection may be idle between two requests. */
   keepAliveMs: 15_000,
   /** Milliseconds without any progress after which a connection is closed. */

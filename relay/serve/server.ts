@@ -1,15 +1,20 @@
 // The relay's HTTP server: the repository tree to read, the inbox to write to, bounded in every direction (S24).
+import * as fs from 'node:fs';
 import * as http from 'node:http';
+import * as https from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
+import { createSecureContext } from 'node:tls';
 import { defineFaults, EXIT } from '#manifests/errors';
 import { type Clock, systemClock } from '#manifests/platform/clock';
 import type { Log } from '#manifests/platform/log';
-import { type Refusal, sendFile, sendJson } from './answer.ts';
+import { type Refusal, sendFile, sendJson, sendText } from './answer.ts';
 import { SERVE_LIMITS, type ServeLimits } from './limits.ts';
+import { openRates, type ServeRates } from './rates.ts';
 import { isServed, openTree } from './tree.ts';
 
 const fault = defineFaults('serve', {
   listen: { exit: EXIT.usage, next: 'Choose another address or port (listen), or stop who uses it.' },
+  tls: { exit: EXIT.usage, next: 'Give PEM files that belong together under tls: cert, key and, for clients, clientCa.' },
 });
 
 /** Takes the whole body of a POST; gives the status and what is told. */
@@ -18,7 +23,23 @@ export interface PostHandler {
   readonly limitBytes: number;
   /** Bytes of bodies that may be in memory at a time; further ones are told to come again. */
   readonly memoryBytes: number;
-  handle(body: Uint8Array, address: string): Promise<{ status: number; body: object }>;
+  handle(
+    body: Uint8Array,
+    address: string,
+    headers: Readonly<http.IncomingHttpHeaders>,
+  ): Promise<{ status: number; body: object; headers?: Record<string, string> }>;
+}
+
+/** A page that is made when it is asked for: GET and HEAD. */
+export type PageHandler = () => { status: number; type: string; body: string; headers?: Record<string, string> };
+
+/** What went over the wire since the start. */
+export interface Traffic {
+  readonly requests: number;
+  readonly sentBytes: number;
+  readonly receivedBytes: number;
+  /** Now. */
+  readonly connections: number;
 }
 
 export interface ServeOptions {
@@ -28,18 +49,34 @@ export interface ServeOptions {
   readonly mirror: string;
   /** By path, `/inbox/results`. */
   readonly posts: ReadonlyMap<string, PostHandler>;
+  /** By path, `/metrics`. */
+  readonly pages?: ReadonlyMap<string, PageHandler>;
+  /** Told the path of each file of a repository that was asked for and is not here. */
+  readonly onMissing?: ((path: string) => void) | undefined;
   /** What GET /healthz answers; `ok: false` is status 503. */
   health(): { ok: boolean } & Record<string, unknown>;
   readonly log: Log;
   readonly clock?: Clock;
   readonly limits?: Partial<ServeLimits>;
+  readonly rates?: ServeRates | undefined;
+  /** Serve https. Paths of PEM files; they are read anew when they change. */
+  readonly tls?: TlsFiles | undefined;
+}
+
+export interface TlsFiles {
+  /** The certificate and those between it and its CA. */
+  readonly cert: string;
+  readonly key: string;
+  /** CAs one of which must have signed each client's certificate (mutual TLS). */
+  readonly clientCa?: string | undefined;
 }
 
 export interface RunningServer {
-  /** `http://host:port`. */
+  /** `http://host:port`, `https://host:port`. */
   readonly url: string;
   /** How many connections there are now. */
   connections(): Promise<number>;
+  traffic(): Traffic;
   /** Stops taking connections, lets requests in progress end for a while, closes the rest. */
   close(): Promise<void>;
 }
@@ -49,10 +86,12 @@ const REFUSALS = {
   missing: { code: 'serve.missing', message: 'not here', next: 'Ask another relay, or wait until this one has synced.' },
   method: { code: 'serve.method', message: 'this method is not for this path', next: 'Use GET or HEAD, or POST to the inbox.' },
   large: { code: 'serve.too-large', message: 'the body is larger than the limit', next: 'Send one envelope in a request.' },
+  often: { code: 'serve.too-often', message: 'this client asks too often', next: 'Try again after the time in Retry-After.' },
+  body: { code: 'serve.body', message: 'a request to read has no body', next: 'Send GET and HEAD without one.' },
   busy: { code: 'serve.busy', message: 'too many uploads at this moment', next: 'Try again after the time in Retry-After.' },
 } as const satisfies Record<string, Refusal>;
 
-/** Starts to serve. @throws serve.listen */
+/** Starts to serve. @throws serve.listen, serve.tls */
 export async function startServer(options: ServeOptions): Promise<RunningServer> {
   const { log } = options;
   const limits: ServeLimits = { ...SERVE_LIMITS, ...options.limits };
@@ -60,10 +99,16 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
   const tree = openTree(options.mirror, limits, () => clock.monotonic());
   const inMemory = new Map<PostHandler, number>();
 
+  let requests = 0;
   function answer(request: http.IncomingMessage, response: http.ServerResponse): void {
+    requests += 1;
     const target = request.url ?? '';
     const path = target.length > limits.pathBytes ? '' : (target.split('?', 1)[0] ?? '');
-    if (request.method === 'GET' || request.method === 'HEAD') {
+    if (!rates.free && !rates.allowed(request.socket.remoteAddress ?? '')) {
+      refuseAndClose(request, response, 429, REFUSALS.often, { 'retry-after': '1' });
+    } else if (request.method === 'GET' || request.method === 'HEAD') {
+      const { 'content-length': length = '0', 'transfer-encoding': encoding } = request.headers;
+      if (length !== '0' || encoding !== undefined) return refuseAndClose(request, response, 400, REFUSALS.body);
       request.resume();
       read(path, request, response);
     } else if (request.method === 'POST') {
@@ -79,12 +124,26 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
       sendJson(response, health.ok ? 200 : 503, health);
       return;
     }
+    const page = options.pages?.get(path);
+    if (page !== undefined) return sendPage(page, response);
     if (options.posts.has(path)) return refuse(response, 405, REFUSALS.method, { allow: 'POST' });
     const relative = path.slice(1);
     if (!isServed(relative)) return refuse(response, 404, REFUSALS.path);
     const entry = tree.find(relative);
-    if (entry === undefined) refuse(response, 404, REFUSALS.missing);
-    else sendFile(request, response, entry, limits);
+    if (entry === undefined) {
+      options.onMissing?.(relative);
+      refuse(response, 404, REFUSALS.missing);
+    } else sendFile(request, response, entry, limits, rates);
+  }
+
+  function sendPage(page: PageHandler, response: http.ServerResponse): void {
+    try {
+      const { status, type, body, headers } = page();
+      sendText(response, status, type, body, headers);
+    } catch (error) {
+      log.error({ error: (error as Error).message }, 'a page could not be made');
+      refuse(response, 500, { code: 'bug', message: 'the relay could not do this', next: "Look at the relay's log." });
+    }
   }
 
   async function take(handler: PostHandler, request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
@@ -94,37 +153,45 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
     if (used + stated > handler.memoryBytes)
       return refuseAndClose(request, response, 503, REFUSALS.busy, { 'retry-after': '5' });
     inMemory.set(handler, used + stated);
+    const late = setTimeout(() => onLate(request.socket), timeFor(stated));
     try {
       const body = await readBody(request, handler.limitBytes);
       if (body === undefined) return refuseAndClose(request, response, 413, REFUSALS.large);
-      const told = await handler.handle(body, request.socket.remoteAddress ?? '');
-      sendJson(response, told.status, told.body);
+      clearTimeout(late);
+      const told = await handler.handle(body, request.socket.remoteAddress ?? '', request.headers);
+      sendJson(response, told.status, told.body, told.headers);
     } catch (error) {
       if (response.destroyed || request.destroyed) return; // the client left in the middle of its body
       log.error({ error: (error as Error).message }, 'a request failed');
       refuse(response, 500, { code: 'bug', message: 'the relay could not do this', next: "Look at the relay's log." });
     } finally {
+      clearTimeout(late);
       inMemory.set(handler, (inMemory.get(handler) ?? stated) - stated);
     }
   }
 
-  const server = http.createServer(
-    {
-      maxHeaderSize: limits.headerBytes,
-      headersTimeout: limits.headersMs,
-      requestTimeout: limits.requestMs,
-      keepAliveTimeout: limits.keepAliveMs,
-      connectionsCheckingInterval: limits.checkEveryMs,
-      noDelay: true,
-    },
-    answer,
-  );
+  /** Milliseconds in which a body of so many bytes must have come. */
+  const timeFor = (bytes: number) => limits.requestMs + (bytes / limits.uploadBytesPerSecond) * 1_000;
+  const largest = Math.max(0, ...[...options.posts.values()].map(({ limitBytes }) => limitBytes));
+  const settings: http.ServerOptions = {
+    maxHeaderSize: limits.headerBytes,
+    headersTimeout: limits.headersMs,
+    requestTimeout: timeFor(largest), // each body has its own time, by its length
+    keepAliveTimeout: limits.keepAliveMs,
+    connectionsCheckingInterval: limits.checkEveryMs,
+    noDelay: true,
+  };
+  const { tls } = options;
+  const secured = tls && https.createServer({ ...settings, ...readTls(tls), handshakeTimeout: limits.handshakeMs }, answer);
+  const server = secured ?? http.createServer(settings, answer);
+  const renewal = secured && tls && renew(secured, tls, limits.renewalMs, log);
   server.maxHeadersCount = limits.headerLines;
   server.maxRequestsPerSocket = limits.requestsOfOne;
   server.maxConnections = limits.connections;
   server.timeout = limits.idleMs;
   server.on('clientError', onClientError);
   boundPerAddress(server, limits.connectionsOfOne);
+  const wire = countWire(server);
 
   const { host, port } = parseListen(options.listen);
   await new Promise<void>((resolve, reject) => {
@@ -135,7 +202,7 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
   });
   server.on('error', (error) => log.error({ error: error.message }, 'server error'));
   const address = server.address() as AddressInfo;
-  const url = `http://${address.family === 'IPv6' ? `[${address.address}]` : address.address}:${address.port}`;
+  const url = `${tls === undefined ? 'http' : 'https'}://${address.family === 'IPv6' ? `[${address.address}]` : address.address}:${address.port}`;
   log.info({ url }, 'serving');
 
   return {
@@ -144,8 +211,10 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
       new Promise((resolve, reject) => {
         server.getConnections((error, count) => (error === null ? resolve(count) : reject(error)));
       }),
+    traffic: () => ({ requests, ...wire() }),
     close: () =>
       new Promise((resolve) => {
+        clearInterval(renewal);
         const hard = setTimeout(() => server.closeAllConnections(), limits.graceMs);
         server.close(() => {
           clearTimeout(hard);
@@ -213,8 +282,51 @@ function onClientError(error: NodeJS.ErrnoException, socket: Socket): void {
   socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`, () => socket.destroy());
 }
 
+/** A body that takes longer than its length explains. */
+function onLate(socket: Socket): void {
+  if (socket.writable) socket.end('HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
+  socket.destroySoon();
+}
+
+/** @throws serve.tls */
+function readTls({ cert, key, clientCa }: TlsFiles): https.ServerOptions {
+  const read = (file: string) => {
+    try {
+      return fs.readFileSync(file);
+    } catch (cause) {
+      throw fault('tls', `cannot read ${file}: ${(cause as Error).message}`, { where: file, cause });
+    }
+  };
+  const context = { cert: read(cert), key: read(key), minVersion: 'TLSv1.2' as const };
+  const asked = clientCa === undefined ? {} : { ca: read(clientCa), requestCert: true, rejectUnauthorized: true };
+  try {
+    createSecureContext({ ...context, ...(clientCa === undefined ? {} : { ca: asked.ca }) });
+  } catch (cause) {
+    throw fault('tls', `${cert} and ${key} cannot be used: ${(cause as Error).message}`, { where: cert, cause });
+  }
+  return { ...context, ...asked };
+}
+
+/** Takes a renewed certificate up without a restart; one that cannot be used is logged and the old one stays. */
+function renew(server: https.Server, tls: TlsFiles, everyMs: number, log: Log): NodeJS.Timeout {
+  const files = [tls.cert, tls.key, ...(tls.clientCa === undefined ? [] : [tls.clientCa])];
+  const stamp = () => files.map((file) => fs.statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0).join(' ');
+  let known = stamp();
+  return setInterval(() => {
+    const now = stamp();
+    if (now === known) return;
+    known = now;
+    try {
+      server.setSecureContext(readTls(tls));
+      log.info({ cert: tls.cert }, 'took up the renewed certificate');
+    } catch (error) {
+      log.error({ reason: (error as Error).message }, 'the renewed certificate cannot be used');
+    }
+  }, everyMs).unref();
+}
+
 /** No single address can take all connections. */
-function boundPerAddress(server: http.Server, limit: number): void {
+function boundPerAddress(server: http.Server | https.Server, limit: number): void {
   const counts = new Map<string, number>();
   server.on('connection', (socket: Socket) => {
     const address = socket.remoteAddress ?? '';
@@ -227,4 +339,27 @@ function boundPerAddress(server: http.Server, limit: number): void {
     });
     if (count > limit) socket.destroy();
   });
+}
+
+/** Counts bytes by connection, which costs the single request nothing. */
+function countWire(server: http.Server): () => { sentBytes: number; receivedBytes: number; connections: number } {
+  const open = new Set<Socket>();
+  let sent = 0;
+  let received = 0;
+  server.on('connection', (socket: Socket) => {
+    open.add(socket);
+    socket.once('close', () => {
+      open.delete(socket);
+      sent += socket.bytesWritten;
+      received += socket.bytesRead;
+    });
+  });
+  return () => {
+    let [sentBytes, receivedBytes] = [sent, received];
+    for (const { bytesWritten, bytesRead } of open) {
+      sentBytes += bytesWritten;
+      receivedBytes += bytesRead;
+    }
+    return { sentBytes, receivedBytes, connections: open.size };
+  };
 }
