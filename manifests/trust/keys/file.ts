@@ -1,5 +1,5 @@
 // Keys at rest: one JSON file a key, 0600, made once and never overwritten; with a passphrase, sealed (format in README.md).
-import { createHmac, randomBytes, scrypt, scryptSync } from 'node:crypto';
+import { createHmac, createPrivateKey, createPublicKey, randomBytes, scrypt, scryptSync } from 'node:crypto';
 import * as fs from 'node:fs';
 import { dirname } from 'node:path';
 import nacl from 'tweetnacl';
@@ -172,13 +172,20 @@ function parse(bytes: Uint8Array, path: string) {
 function checked(header: Header, secretKey: Uint8Array, path: string): StoredKey {
   const { kind, publicKey } = header;
   if (secretKey.length !== (kind === 'sign' ? 64 : 32)) throw fault('key-file', `${path} is damaged`, { where: path });
-  const derived =
-    kind === 'sign'
-      ? nacl.sign.keyPair.fromSeed(Uint8Array.from(secretKey.subarray(0, 32))).publicKey
-      : nacl.box.keyPair.fromSecretKey(Uint8Array.from(secretKey)).publicKey;
+  const derived = publicHalf(kind, secretKey.subarray(0, 32));
   const whole = kind === 'box' || Buffer.from(secretKey.subarray(32)).equals(derived);
-  if (!whole || Buffer.from(derived).toString('hex') !== publicKey) {
+  if (!whole || derived.toString('hex') !== publicKey) {
     throw fault('key-file', `${path}: its public key does not belong to its secret key`, { where: path });
   }
   return { kind, publicKey, secretKey: Uint8Array.from(secretKey) };
+}
+
+/** PKCS #8 of an Ed25519 and of an X25519 key up to the 32 secret bytes (RFC 8410, section 7). */
+const PKCS8_HEAD = { sign: '302e020100300506032b657004220420', box: '302e020100300506032b656e04220420' } as const;
+
+/** The public key of 32 secret bytes. By node:crypto, which takes a hundredth of tweetnacl's time; every agent command pays it. */
+function publicHalf(kind: 'sign' | 'box', secret: Uint8Array): Buffer {
+  const der = Buffer.concat([Buffer.from(PKCS8_HEAD[kind], 'hex'), secret]);
+  const { x } = createPublicKey(createPrivateKey({ key: der, format: 'der', type: 'pkcs8' })).export({ format: 'jwk' });
+  return Buffer.from(x ?? '', 'base64url');
 }
