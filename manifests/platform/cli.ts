@@ -200,5 +200,10 @@ function addCommand(root: Command, program: ProgramSpec, spec: CommandSpec, exec
 
 /** The whole of a `main.ts`: runs the process's own arguments and sets the exit code. */
 export async function main(program: ProgramSpec): Promise<void> {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error; // else the reader (`head`, a pager) has seen enough: go on in silence
+    });
+  }
   process.exitCode = await runCommandLine(program, process.argv.slice(2));
 }

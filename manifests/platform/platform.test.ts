@@ -193,3 +193,21 @@ test('sizes and durations read well', () => {
   assert.equal(formatDuration(95_000), '1 min 35 s');
   assert.equal(formatDuration(90_061_000), '1 d 1 h');
 });
+
+test('a reader that has seen enough (head, a pager) is no error', async (t) => {
+  const folder = temporaryFolder(t);
+  const script = join(folder, 'long.ts');
+  const cli = join(import.meta.dirname, 'cli.ts');
+  fs.writeFileSync(
+    script,
+    `import { main } from ${JSON.stringify(cli)};
+void main({ name: 'x', summary: 'x', version: '1', commands: [
+  { name: 'long', summary: 'x', examples: [], run: async () => ({ exit: 3, text: 'line\\n'.repeat(1_000_000) }) },
+] });
+`,
+  );
+  const line = `"$0" "$1" long | head -n 1; echo "\${PIPESTATUS[0]}"`;
+  const { stdout, stderr } = await run('bash', ['-c', line, process.execPath, script], { timeoutMs: 30_000 });
+  assert.equal(stdout, 'line\n3\n');
+  assert.equal(stderr, '');
+});
