@@ -171,7 +171,6 @@ export function decideBaseline(
         at,
         rule: APPROVED_LIST,
         reason,
-        pressing: {},
       };
     }
     let best: Extract<BaselineDecision, { kind: 'approved' | 'pending' }> | undefined;

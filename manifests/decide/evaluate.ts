@@ -4,22 +4,34 @@ import {
   type Catalog,
   canonicalJson,
   type Group,
+  type Hook,
   type Inventory,
   PATCH_STATES,
   type Patch,
   type PatchFinding,
   type PatchState,
+  type Purpose,
   type ResolvedBaseline,
   type ScanBody,
+  type SignedHalt,
+  type SignedRecall,
+  type SignedWaiver,
   sha256Of,
 } from '#manifests/schema';
-import { applicability, type Fit } from './applicable.ts';
+import { applicability, type Fit, lacking } from './applicable.ts';
+import type { Wake } from './catch-up.ts';
 import { nextAction } from './next.ts';
-import { type Policy, policyOf } from './standing.ts';
+import { type OverlayInput, type RefusedItem, siteRules } from './overlay.ts';
+import { type KeptWayBack, type RollbackOrder, recallSays, recallsOf, rollbackOrder, stopsOf } from './recall.ts';
+import { type Hold, holdsOf, isEmergency, isOverdue, type OwnerChoice, releasedAt } from './release.ts';
+import { planOf, type ScheduleInput, windowsOf } from './schedule.ts';
+import { type Policy, policyOf, RECALL, type Standing } from './standing.ts';
 import { type HostMemory, type Judgement, judge } from './states.ts';
 import { type Candidate, replacements } from './superseded.ts';
+import type { Who } from './targeting.ts';
 import { byText, momentOf, oneLine } from './text.ts';
-import { type WindowState, windowState } from './window.ts';
+import { type ControlResult, hostWaivers, type WaiverNotice, waiverCover, waiverNotices } from './waiver.ts';
+import type { WindowState } from './window.ts';
 
 export interface DecideInput {
   readonly catalogs: readonly Catalog[];
@@ -31,6 +43,18 @@ export interface DecideInput {
   /** Milliseconds of trusted time. */
   readonly at: number;
   readonly freshness: { readonly softExpired: boolean; readonly hardExpired: boolean };
+  /** Who this host is, by the roster: for rollouts, waivers, recalls, halts, sites. */
+  readonly who?: Who | null;
+  readonly waivers?: readonly SignedWaiver[];
+  /** Outcomes of the checks of compensating controls on this host. */
+  readonly controls?: readonly ControlResult[];
+  readonly recalls?: readonly SignedRecall[];
+  readonly halts?: readonly SignedHalt[];
+  readonly site?: OverlayInput | null;
+  readonly choice?: OwnerChoice | null;
+  readonly wake?: Wake | null;
+  /** Runs that can still be taken back. */
+  readonly waysBack?: readonly KeptWayBack[];
 }
 
 /** One package to be installed. */
@@ -47,13 +71,20 @@ export interface InstallPackage {
   readonly format: Patch['format'];
 }
 
-/** A package that a baseline rejects with `block`: nothing may install it, nor anything that needs it. */
+/** A package that a baseline rejects with `block`, or a recall takes out: nothing may install it, nor anything that needs it. */
 export interface BlockedPackage {
   readonly name: string;
   readonly arch: string;
   readonly version: string;
   readonly patch: string;
   readonly baseline: string;
+}
+
+/** Why an approved patch is not in the set. */
+export interface HeldPatch {
+  readonly patch: string;
+  readonly product: string;
+  readonly holds: readonly Hold[];
 }
 
 export interface Evaluation {
@@ -81,7 +112,30 @@ export interface Evaluation {
   readonly digest: string;
   /** What an installation may not bring in, not even as a dependency; checked by `blockedIn`. */
   readonly blocked: readonly BlockedPackage[];
+  /** The window for this set; it can be one for emergencies alone, or one that was slept through. */
   readonly window: WindowState;
+  readonly windows: Readonly<Record<Purpose, WindowState>>;
+  /** Whether a reboot may begin now: a window for it is open and no halt stops reboots. */
+  readonly mayReboot: boolean;
+  /** Whether payloads may be fetched now. */
+  readonly mayDownload: boolean;
+  /** How long the set is reckoned to need, with its reserve, milliseconds. */
+  readonly estimateMs: number;
+  /** Approved patches that are not in the set, and why. */
+  readonly held: readonly HeldPatch[];
+  /** Emergency patches of the set. */
+  readonly urgent: readonly string[];
+  /** Approved, lacking, and past their last moment. */
+  readonly overdue: readonly string[];
+  /** A run to take back, because a recall says so; comes before any installation. */
+  readonly rollback: RollbackOrder | null;
+  readonly halts: readonly { readonly name: string; readonly stops: readonly Purpose[]; readonly says: string }[];
+  /** Of recalls that only warn, and of rollbacks that cannot be made. */
+  readonly warnings: readonly string[];
+  readonly notices: readonly WaiverNotice[];
+  /** Around every run; before a change anything but exit 0 stops it. */
+  readonly hooks: readonly Hook[];
+  readonly site: { readonly applied: readonly string[]; readonly refused: readonly RefusedItem[] };
   readonly notes: readonly string[];
 }
 
@@ -99,9 +153,14 @@ export function patchSetDigest(patches: readonly string[]): string {
 /** Decides. Never throws for valid documents: what cannot be decided is a note, and then nothing is installed for it. */
 export function evaluate(input: DecideInput): Evaluation {
   const { group, inventory, at, memory } = input;
-  const policy = policyOf(group, input.baselines, at);
+  const who = whoOf(input);
+  const labels = who.labels ?? {};
+  const lists = policyOf(group, input.baselines, at, { facts: inventory, labels });
+  const recalls = recallsOf(input.recalls ?? [], who);
   const { applicable, others, notes } = applicability(input.catalogs, inventory);
-  const candidates = applicable.map((one): Candidate => ({ ...one, standing: policy.standing(one.product, one.patch.id) }));
+  const candidates = applicable.map(
+    (one): Candidate => ({ ...one, standing: standingOf(lists, one.product, one.patch.id, recalls(one.patch.id)) }),
+  );
   const replaced = replacements(candidates);
   const ours = new Set(
     memory.installedByUs.flatMap(({ patch, boot, rebootNeeded }) =>
@@ -109,34 +168,75 @@ export function evaluate(input: DecideInput): Evaluation {
     ),
   );
   const failures = lastFailures(memory);
+  const waivers = hostWaivers(input.waivers ?? [], group?.waivers, who, input.controls ?? [], at, inventory.zone);
+  const cover = waiverCover(waivers);
 
   const judged = candidates
-    .map((candidate) => ({
-      candidate,
-      judgement: judge(candidate, {
+    .map((candidate): Judged => {
+      const [recall] = recalls(candidate.patch.id);
+      const covered = waivers.length === 0 ? undefined : cover(candidate.patch);
+      const judgement = judge(candidate, {
         replaced: replaced.get(candidate) ?? NOTHING_REPLACED,
         rebootPending: ours.has(candidate.patch.id),
         failure: failures.get(candidate.patch.id),
-        unapprovedIsCompliant: policy.baselineOf(candidate.product)?.availableSecurityUpdates !== 'non-compliant',
-      }),
-    }))
+        unapprovedIsCompliant: lists.baselineOf(candidate.product)?.availableSecurityUpdates !== 'non-compliant',
+        recalled: recall === undefined || recall.action === 'warn' ? undefined : recallSays(recall),
+        waived: covered === undefined || covered.by.length === 0 ? undefined : covered.by.map(({ says }) => says),
+      });
+      return { candidate, judgement, recall, waivedUntil: covered?.until ?? null, besides: covered?.others ?? [] };
+    })
     .toSorted((a, b) => byText(a.candidate.patch.id, b.candidate.patch.id) || byText(a.candidate.product, b.candidate.product));
 
-  const wanted = wantedSet(judged);
+  const site = siteRules(input.site, who, at);
+  const stops = stopsOf(input.halts ?? [], who, at);
+  const chosen = chooseSet(judged, input, { who: input.who ?? null, site, stops, lists });
+  const schedule: ScheduleInput = {
+    group,
+    who: input.who ?? null,
+    site,
+    choice: input.choice ?? null,
+    wake: input.wake ?? null,
+    at,
+    hostZone: inventory.zone,
+  };
+  const windows = windowsOf(schedule);
+  const plan = planOf(
+    chosen.wanted.map(({ candidate }) => ({
+      patch: candidate.patch.id,
+      emergency: isEmergency(candidate) || chosen.overridden(candidate),
+      overdue: isOverdue(candidate, at),
+    })),
+    schedule,
+    windows,
+  );
+  const planned = new Set(plan.patches);
+  const wanted = packageSet(chosen.wanted.filter(({ candidate }) => planned.has(candidate.patch.id)));
   const digest = setDigest(wanted);
   const takenBack = memory.rolledBack.find((one) => one.digest === digest || one.digest === patchSetDigest(wanted.install));
   const denied = takenBack !== undefined && wanted.install.length > 0 ? takenBack : undefined;
-  const findings = judged.map(({ candidate, judgement }) => findingOf(candidate, judgement, denied));
-  const window = windowState(group?.windows ?? [], at, inventory.zone);
-  const mayInstall = denied === undefined && !input.freshness.hardExpired;
-  const set = mayInstall ? wanted : { install: [], packages: [] };
+  const held = new Map(chosen.held.map((one) => [one.judged, one.holds]));
+  const findings = judged.map((one) =>
+    findingOf(one, held.get(one) ?? [], planned.has(one.candidate.patch.id) ? denied : undefined, at),
+  );
+  const set = denied === undefined ? wanted : { install: [], packages: [] };
   const counts = countStates(findings, others);
+  const back = rollbackOrder(
+    judged.flatMap(({ candidate, judgement, recall }) =>
+      judgement.state === 'RECALLED_INSTALLED' && recall !== undefined ? [{ patch: candidate.patch.id, recall }] : [],
+    ),
+    input.waysBack ?? [],
+    at,
+  );
+  const stopped = (purpose: Purpose) => stops.some(({ halt }) => halt.patches.length === 0 && halt.stops.includes(purpose));
+  const missing = new Set(
+    judged.flatMap(({ candidate }, index) => (LACKING.has(findings[index]?.state ?? 'INSTALLED') ? [candidate.patch] : [])),
+  );
   return {
     at: momentOf(at),
     product: inventory.product,
     group: group?.name ?? null,
-    baselines: (group?.baselines ?? []).flatMap(({ product }) => {
-      const found = policy.baselineOf(product);
+    baselines: lists.products.flatMap((product) => {
+      const found = lists.baselineOf(product);
       if (found === undefined) return [];
       const { name, baselineSha256, catalogSha256, evaluatedAt } = found;
       return [{ name, product, baselineSha256, catalogSha256, evaluatedAt }];
@@ -145,13 +245,151 @@ export function evaluate(input: DecideInput): Evaluation {
     counts,
     nonCompliant: countNonCompliant(judged, findings),
     compliant: findings.every(({ compliant }) => compliant),
-    next: nextAction({ input, wanted: wanted.install.length, denied, window, findings }),
+    next: nextAction({
+      input,
+      wanted: wanted.install.length,
+      denied,
+      window: plan.window,
+      findings,
+      held: chosen.held.map(({ holds }) => holds),
+      expired: chosen.expired,
+      wait: plan.wait,
+      rollback: back.order,
+      stop: stops.find(({ halt }) => halt.patches.length === 0 && halt.stops.includes('install'))?.says ?? null,
+    }),
     ...set,
     digest: setDigest(set),
-    blocked: blockedPackages(input.catalogs, policy),
-    window,
-    notes: [...policy.notes, ...notes],
+    blocked: blockedPackages(input.catalogs, lists, recalls),
+    window: plan.window,
+    windows: { download: windows.download, install: windows.install, reboot: windows.reboot },
+    mayReboot: windows.reboot.open && !stopped('reboot'),
+    mayDownload: windows.download.open && !stopped('download'),
+    estimateMs: plan.estimateMs,
+    held: chosen.held.map(({ judged: { candidate }, holds }) => ({
+      patch: candidate.patch.id,
+      product: candidate.product,
+      holds,
+    })),
+    urgent: chosen.wanted.filter(({ candidate }) => isEmergency(candidate)).map(({ candidate }) => candidate.patch.id),
+    overdue: judged.flatMap(({ candidate, judgement }) =>
+      judgement.wanted.length > 0 && isOverdue(candidate, at) ? [candidate.patch.id] : [],
+    ),
+    rollback: back.order,
+    halts: stops.map(({ halt, says }) => ({ name: halt.name, stops: halt.stops, says })),
+    warnings: [
+      ...judged.flatMap(({ candidate, recall }) =>
+        recall?.action === 'warn' ? [oneLine(`${candidate.patch.id} ${recallSays(recall)}`)] : [],
+      ),
+      ...back.notes,
+    ],
+    notices: waiverNotices(
+      waivers,
+      (waiver) => {
+        const test = waiverCover([{ waiver, standing: 'in-force', from: 0, until: 0, says: '' }]);
+        return [...missing].some((patch) => test(patch).by.length > 0);
+      },
+      at,
+    ),
+    hooks: site.hooks,
+    site: { applied: site.applied, refused: site.refused },
+    notes: [...lists.notes, ...notes, ...plan.notes],
   };
+}
+
+const LACKING: ReadonlySet<PatchState> = new Set([
+  'MISSING',
+  'FAILED',
+  'HELD',
+  'ROLLED_BACK',
+  'PENDING_APPROVAL',
+  'AVAILABLE_SECURITY_UPDATE',
+]);
+
+/** The host as selectors see it; a host that nobody told who it is has no id that any selector could mean. */
+function whoOf({ who, group, inventory }: DecideInput): Who {
+  return {
+    agent: who?.agent ?? '',
+    group: group?.name ?? null,
+    site: who?.site ?? null,
+    product: inventory.product,
+    labels: { ...inventory.labels, ...who?.labels },
+  };
+}
+
+/** A recall that takes a patch out of use comes before what any list says. */
+export function standingOf(lists: Policy, product: string, patch: string, recalls: readonly SignedRecall[]): Standing {
+  const [recall] = recalls;
+  if (recall === undefined || recall.action === 'warn') return lists.standing(product, patch);
+  return {
+    kind: 'rejected',
+    rule: RECALL,
+    reason: recallSays(recall),
+    block: true,
+    baseline: lists.baselineOf(product)?.name ?? '',
+  };
+}
+
+interface ChosenSet {
+  /** What nothing holds back, with the packages to bring. */
+  readonly wanted: readonly { readonly candidate: Candidate; readonly fits: readonly Fit[] }[];
+  readonly held: readonly { readonly judged: Judged; readonly holds: readonly Hold[] }[];
+  /** Patches left out because the documents have expired. */
+  readonly expired: number;
+  overridden(candidate: Candidate): boolean;
+}
+
+function chooseSet(
+  judged: readonly Judged[],
+  { group, at, choice, freshness, who: told }: DecideInput,
+  parts: {
+    readonly who: Who | null;
+    readonly site: ReturnType<typeof siteRules>;
+    readonly stops: ReturnType<typeof stopsOf>;
+    readonly lists: Policy;
+  },
+): ChosenSet {
+  const replacing = new Set(
+    judged.flatMap(({ judgement, recall }) =>
+      judgement.state === 'RECALLED_INSTALLED' && recall?.action === 'replace' && recall.replaceWith !== null
+        ? [recall.replaceWith]
+        : [],
+    ),
+  );
+  const overrides = new Map(
+    parts.lists.products.flatMap((product) => {
+      const baseline = parts.lists.baselineOf(product);
+      const list = baseline?.overrides;
+      if (baseline === undefined || list === undefined || at >= Date.parse(list.until)) return [];
+      return [[product, { ...list, baseline: baseline.name, ids: new Set(list.patches.map(({ patch }) => patch)) }] as const];
+    }),
+  );
+  const overridden = ({ patch, product, standing }: Candidate) =>
+    standing.kind !== 'rejected' && (replacing.has(patch.id) || (overrides.get(product)?.ids.has(patch.id) ?? false));
+  const wanted: { candidate: Candidate; fits: readonly Fit[] }[] = [];
+  const held: { judged: Judged; holds: readonly Hold[] }[] = [];
+  let expired = 0;
+  for (const one of judged) {
+    const { candidate, judgement } = one;
+    const over = overridden(candidate);
+    const ready = candidate.fits.filter(lacking);
+    const fits = judgement.wanted.length > 0 || !over || ready.some((fit) => fit.held) ? judgement.wanted : ready;
+    if (fits.length === 0 || group === null) continue;
+    const only = overrides.get(candidate.product);
+    const holds = holdsOf(candidate, {
+      group,
+      who: told === undefined || told === null ? null : { ...told, group: group.name },
+      at,
+      site: parts.site,
+      stops: parts.stops,
+      choice: choice ?? null,
+      onlyOverrides: only?.mode === 'only' ? { baseline: only.baseline, until: only.until } : null,
+      overridden: over,
+    });
+    if (holds.length > 0) held.push({ judged: one, holds });
+    else if (freshness.hardExpired && !replacing.has(candidate.patch.id)) expired += 1;
+    else wanted.push({ candidate, fits });
+  }
+  return { wanted, held, expired, overridden };
 }
 
 const NOTHING_REPLACED: ReadonlyMap<string, string> = new Map();
@@ -159,6 +397,11 @@ const NOTHING_REPLACED: ReadonlyMap<string, string> = new Map();
 interface Judged {
   readonly candidate: Candidate;
   readonly judgement: Judgement;
+  /** The strongest recall of it. */
+  readonly recall: SignedRecall | undefined;
+  readonly waivedUntil: number | null;
+  /** Waivers that name it and do not count. */
+  readonly besides: readonly string[];
 }
 
 function lastFailures(memory: HostMemory): Map<string, { at: string; code: string }> {
@@ -169,27 +412,16 @@ function lastFailures(memory: HostMemory): Map<string, { at: string; code: strin
   return last;
 }
 
-function wantedSet(judged: readonly Judged[]): { install: string[]; packages: InstallPackage[] } {
+function packageSet(wanted: ChosenSet['wanted']): { install: string[]; packages: InstallPackage[] } {
   const install = new Set<string>();
   const packages: InstallPackage[] = [];
-  for (const { candidate, judgement } of judged) {
-    if (judgement.wanted.length === 0) continue;
+  for (const { candidate, fits } of wanted) {
     const { patch } = candidate;
     install.add(patch.id);
-    for (const { item, installed } of judgement.wanted) {
+    for (const { item, installed } of fits) {
       const { name, arch, version: to, sha256, size, path } = item;
-      packages.push({
-        name,
-        arch,
-        from: installed,
-        to,
-        sha256,
-        size,
-        path,
-        repository: patch.repository,
-        patch: patch.id,
-        format: patch.format,
-      });
+      const { repository, format } = patch;
+      packages.push({ name, arch, from: installed, to, sha256, size, path, repository, patch: patch.id, format });
     }
   }
   packages.sort((a, b) => byText(a.name, b.name) || byText(a.arch, b.arch) || byText(a.patch, b.patch));
@@ -197,11 +429,21 @@ function wantedSet(judged: readonly Judged[]): { install: string[]; packages: In
 }
 
 function findingOf(
-  { patch, product, standing, fits }: Candidate,
-  judgement: Judgement,
+  { candidate: { patch, product, standing, fits }, judgement, recall, waivedUntil, besides }: Judged,
+  holds: readonly Hold[],
   denied: HostMemory['rolledBack'][number] | undefined,
+  at: number,
 ): PatchFinding {
   const rolledBack = denied !== undefined && judgement.wanted.length > 0;
+  const reasons = [...judgement.reasons, ...besides, ...holds.map(({ says }) => says)];
+  if (recall?.action === 'warn') reasons.push(recallSays(recall));
+  const { deadline } = standing.kind === 'approved' || standing.kind === 'pending' ? standing : {};
+  if (deadline !== undefined && judgement.wanted.length > 0)
+    reasons.push(at >= Date.parse(deadline) ? `overdue since ${deadline}` : `to be installed by ${deadline}`);
+  if (rolledBack) {
+    const says = `installed with ${denied.patches.length} patches and taken back at ${momentOf(denied.at)}; not tried again until that set changes`;
+    reasons.unshift(says);
+  }
   return {
     patch: patch.id,
     product,
@@ -211,16 +453,24 @@ function findingOf(
     packages: fits
       .map(({ item, installed }: Fit) => ({ name: item.name, arch: item.arch, from: installed, to: item.version }))
       .toSorted((a, b) => byText(a.name, b.name) || byText(a.arch, b.arch)),
-    reasons: rolledBack
-      ? [
-          oneLine(
-            `installed with ${denied.patches.length} patches and taken back at ${momentOf(denied.at)}; not tried again until that set changes`,
-          ),
-          ...judgement.reasons,
-        ]
-      : [...judgement.reasons],
-    changesAt: judgement.state === 'PENDING_APPROVAL' && standing.kind === 'pending' ? standing.approvesAt : null,
+    reasons: reasons.slice(0, REASONS).map(oneLine),
+    changesAt: changesAt(standing, judgement, holds, waivedUntil),
   };
+}
+
+/** The result schema takes no more. */
+const REASONS = 20;
+
+function changesAt(
+  standing: Standing,
+  { state }: Judgement,
+  holds: readonly Hold[],
+  waivedUntil: number | null,
+): string | null {
+  if (state === 'PENDING_APPROVAL' && standing.kind === 'pending') return standing.approvesAt;
+  if (state === 'EXCEPTED') return waivedUntil === null ? null : momentOf(waivedUntil);
+  const released = holds.length === 0 ? null : releasedAt(holds);
+  return released === null ? null : momentOf(released);
 }
 
 function countStates(findings: readonly PatchFinding[], others: number): Record<PatchState, number> {
@@ -241,17 +491,22 @@ function countNonCompliant(judged: readonly Judged[], findings: readonly PatchFi
   return counts;
 }
 
-/** All packages of patches rejected with `block`, on the host or not: a dependency may be a package that is not there yet. */
-function blockedPackages(catalogs: readonly Catalog[], policy: Policy): BlockedPackage[] {
+/** All packages of patches rejected with `block` or recalled, on the host or not: a dependency may be a package that is not there yet. */
+function blockedPackages(
+  catalogs: readonly Catalog[],
+  policy: Policy,
+  recalls: (patch: string) => readonly SignedRecall[],
+): BlockedPackage[] {
   const blocked: BlockedPackage[] = [];
   for (const { product, patches } of catalogs) {
     const baseline = policy.baselineOf(product);
-    if (baseline === undefined || baseline.rejectedAction !== 'block' || baseline.rejected.length === 0) continue;
-    const rejected = new Set(baseline.rejected.map(({ patch }) => patch));
+    const rejected = new Set(baseline?.rejectedAction === 'block' ? baseline.rejected.map(({ patch }) => patch) : []);
     for (const patch of patches) {
-      if (!rejected.has(patch.id)) continue;
+      const recall = recalls(patch.id).find(({ action }) => action !== 'warn');
+      if (recall === undefined && !rejected.has(patch.id)) continue;
+      const by = recall === undefined ? (baseline?.name ?? '') : `recall ${recall.name}`;
       for (const { name, arch, version } of patch.packages)
-        blocked.push({ name, arch, version, patch: patch.id, baseline: baseline.name });
+        blocked.push({ name, arch, version, patch: patch.id, baseline: by });
     }
   }
   return blocked.toSorted(

@@ -6,6 +6,7 @@ import { allHold, type Facts, type Who } from './targeting.ts';
 /** What stands in place of a rule's name for patches that a list names. */
 export const APPROVED_LIST = 'approved list';
 export const REJECTED_LIST = 'rejected list';
+export const RECALL = 'recall';
 
 /** Where a patch stands. Rejection is looked at first, so a damaged document can never approve what it rejects. */
 export type Standing =
@@ -43,6 +44,8 @@ export type Standing =
 export interface Policy {
   standing(product: string, patch: string): Standing;
   baselineOf(product: string): ResolvedBaseline | undefined;
+  /** Products that a baseline of the repository decides about, in the order of the group. */
+  readonly products: readonly string[];
   readonly notes: readonly string[];
 }
 
@@ -75,6 +78,7 @@ export function policyOf(
   }
   return {
     notes,
+    products: [...chosen.keys()],
     baselineOf: (product) => chosen.get(product)?.baseline,
     standing(product, patch) {
       const one = chosen.get(product);

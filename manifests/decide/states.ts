@@ -2,7 +2,7 @@
 // that fits is the state.
 import type { PatchState } from '#manifests/schema';
 import { type Fit, lacking } from './applicable.ts';
-import { APPROVED_LIST, type Standing } from './standing.ts';
+import { APPROVED_LIST, RECALL, type Standing } from './standing.ts';
 import type { Candidate } from './superseded.ts';
 import { fewOf, oneLine } from './text.ts';
 
@@ -197,6 +197,7 @@ export function standingSays(standing: Standing): string {
     case 'pending':
       return `will be approved by ${ruleSays(standing.rule)} of baseline ${standing.baseline} at ${standing.approvesAt}: ${standing.reason}`;
     case 'rejected':
+      if (standing.rule === RECALL) return standing.reason;
       return `rejected by baseline ${standing.baseline} (${standing.block ? 'block' : 'allowed as a dependency'}): ${standing.reason}`;
     case 'unlisted':
       return `baseline ${standing.baseline} has no rule that approves it`;

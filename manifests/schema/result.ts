@@ -122,6 +122,8 @@ export const runBody = z.strictObject({
   /** SHA-256 over the sorted `name:arch=version` lines before and after; equal after a rollback. */
   packagesBeforeSha256: sha256,
   packagesAfterSha256: sha256,
+  /** Patches that could not be installed while others of the set were; left out where there are none. */
+  failedPatches: list(z.strictObject({ patch: patchId, code: line(100), message: text(4_000) }), 10_000).optional(),
 });
 export type RunBody = z.infer<typeof runBody>;
 

@@ -1,7 +1,7 @@
 // For tests: a fake host under the real machine. Fake are the package system, the way back, the boot and the health checks;
 // real are the journal, the table, the engine and the acts.
 import type { Evaluation } from '#manifests/decide';
-import { windowState } from '#manifests/decide';
+import { ALWAYS_OPEN, windowState } from '#manifests/decide';
 import { silentLog } from '#manifests/platform/log';
 import type { Group, Inventory } from '#manifests/schema';
 import { sha256Of } from '#manifests/schema';
@@ -10,6 +10,23 @@ import type { WayBack } from '../../snapshot/index.ts';
 import { type FailPoint, noFailPoints } from '../failpoints.ts';
 import { openJournal } from '../journal.ts';
 import type { RunWorld } from '../world.ts';
+
+/** What an evaluation says where no rollout, halt, recall, waiver or site has a part in it. */
+const UNREMARKABLE = {
+  windows: { download: ALWAYS_OPEN, install: ALWAYS_OPEN, reboot: ALWAYS_OPEN },
+  mayReboot: true,
+  mayDownload: true,
+  estimateMs: 0,
+  held: [],
+  urgent: [],
+  overdue: [],
+  rollback: null,
+  halts: [],
+  warnings: [],
+  notices: [],
+  hooks: [],
+  site: { applied: [], refused: [] },
+} as const;
 
 export const START = Date.parse('2026-03-02T10:00:00Z'); // a Monday
 
@@ -220,6 +237,7 @@ export function makeFakeHost(journalFile: string, group: Partial<Group> = {}): F
         digest: sha256Of(formats.join()),
         blocked: [],
         window: windowState(signed.windows, host.now, 'UTC'),
+        ...UNREMARKABLE,
         notes: [],
       };
     },

@@ -1,0 +1,165 @@
+// When the set is installed: in the windows of the group as the owner chose among them and the site narrowed them, in emergency
+// windows, after a missed window, or at once after a deadline; and whether it still fits into what is left (traps 6 and 7).
+import type { Group, MaintenanceWindow } from '#manifests/schema';
+import { catchUp, type Wake } from './catch-up.ts';
+import { fitting, timeNeeded } from './estimate.ts';
+import type { SiteRules } from './overlay.ts';
+import type { OwnerChoice } from './release.ts';
+import { ringOf, staggeredStart } from './rollout.ts';
+import type { Who } from './targeting.ts';
+import { counted, momentOf } from './text.ts';
+import { ALWAYS_OPEN, purposeState, type WindowState, windowState, windowsFor } from './window.ts';
+
+export interface ScheduleInput {
+  readonly group: Group | null;
+  readonly who: Who | null;
+  readonly site: SiteRules;
+  readonly choice: OwnerChoice | null;
+  readonly wake: Wake | null;
+  readonly at: number;
+  readonly hostZone: string;
+}
+
+export interface Windows {
+  readonly download: WindowState;
+  readonly install: WindowState;
+  readonly reboot: WindowState;
+  /** Of the windows for emergencies alone; null where the group has none. */
+  readonly emergency: WindowState | null;
+  readonly notes: readonly string[];
+}
+
+/** The group's windows without those that the owner did not choose. A choice beyond what the group allows changes nothing. */
+export function chosenWindows(
+  group: Group,
+  choice: OwnerChoice | null,
+): { windows: readonly MaintenanceWindow[]; notes: readonly string[] } {
+  const asked = choice?.window ?? null;
+  if (asked === null) return { windows: group.windows, notes: [] };
+  const allowed = group.ownerChoice?.windows ?? [];
+  if (!allowed.includes(asked) || !group.windows.some(({ name }) => name === asked)) {
+    const says = `the owner chose window ${asked}, which group ${group.name} does not offer: all windows of the group count`;
+    return { windows: group.windows, notes: [says] };
+  }
+  return { windows: group.windows.filter(({ name }) => name === asked || !allowed.includes(name)), notes: [] };
+}
+
+/** The state of every kind of window now. */
+export function windowsOf({ group, site, choice, wake, at, hostZone }: ScheduleInput): Windows {
+  if (group === null) {
+    const none = windowState([], at, hostZone);
+    return { download: none, install: none, reboot: none, emergency: null, notes: [] };
+  }
+  const { windows, notes } = chosenWindows(group, choice);
+  const options = { limits: site.limits };
+  let install = purposeState(windows, 'install', at, hostZone, options);
+  if (!(install.open && install.mayStart)) {
+    const made = catchUp(windowsFor(windows, 'install') ?? [], wake, at, hostZone).window;
+    const siteOpen = site.limits.length === 0 || windowState(site.limits, at, hostZone).open;
+    if (made !== null && siteOpen) install = made;
+  }
+  const emergency = group.emergencyWindows ?? [];
+  return {
+    download: purposeState(windows, 'download', at, hostZone, options),
+    install,
+    reboot: purposeState(windows, 'reboot', at, hostZone, options),
+    emergency: emergency.length === 0 ? null : windowState(emergency, at, hostZone, options),
+    notes,
+  };
+}
+
+/** Patches in the order in which they matter, with what hurries each. */
+export interface Wanted {
+  readonly patch: string;
+  readonly emergency: boolean;
+  readonly overdue: boolean;
+}
+
+export interface Plan {
+  readonly window: WindowState;
+  /** Of the patches wanted: those to install in this window. */
+  readonly patches: readonly string[];
+  /** Set when the window is open and the set still has to wait. */
+  readonly wait: { readonly says: string; readonly at: number | null } | null;
+  readonly estimateMs: number;
+  readonly notes: readonly string[];
+}
+
+/** How many openings that touch each other are followed. */
+const FOLLOWED = 10;
+
+/** Chooses the window and what goes into it. */
+export function planOf(wanted: readonly Wanted[], input: ScheduleInput, windows: Windows): Plan {
+  const all = wanted.map(({ patch }) => patch);
+  const { group } = input;
+  const none = { window: windows.install, patches: all, wait: null, estimateMs: 0, notes: windows.notes };
+  if (group === null || wanted.length === 0) return none;
+  const estimateMs = timeNeeded(all, group).ms;
+  const plan = { ...none, estimateMs };
+  if (mayStart(windows.install)) return fitted(plan, wanted, input, windows.install);
+  const urgent = wanted.filter(({ emergency }) => emergency);
+  if (urgent.length > 0 && windows.emergency !== null && mayStart(windows.emergency)) {
+    return { ...plan, window: windows.emergency, patches: urgent.map(({ patch }) => patch) };
+  }
+  const overdue = wanted.filter(({ overdue: late }) => late);
+  if (overdue.length > 0 && group.afterDeadline === 'at-once') {
+    return { ...plan, window: { ...ALWAYS_OPEN, name: 'deadline has passed' }, patches: overdue.map(({ patch }) => patch) };
+  }
+  if (urgent.length > 0 && windows.emergency !== null && opens(windows.emergency) < opens(windows.install))
+    return { ...plan, window: windows.emergency, patches: urgent.map(({ patch }) => patch) };
+  return plan;
+}
+
+const mayStart = (window: WindowState): window is Extract<WindowState, { open: true }> => window.open && window.mayStart;
+const opens = (window: WindowState) => (window.open ? window.nextOpensAt : window.opensAt) ?? Number.POSITIVE_INFINITY;
+
+/** What of the set fits into the rest of an open window: all of it, or it waits for a whole window, or the most urgent part. */
+function fitted(
+  plan: Plan,
+  wanted: readonly Wanted[],
+  input: ScheduleInput,
+  window: Extract<WindowState, { open: true }>,
+): Plan {
+  const { group, who, at } = input;
+  if (group === null) return plan;
+  const end = openUntil(window, input, at + plan.estimateMs);
+  const urgent = wanted.some(({ emergency, overdue }) => emergency || overdue);
+  if (end - at >= plan.estimateMs) {
+    const ring = who === null || group.rollout === undefined ? undefined : ringOf(group.rollout, who);
+    if (ring === undefined || who === null || urgent) return plan;
+    const start = staggeredStart(ring, who.agent, window, plan.estimateMs);
+    if (at >= start) return plan;
+    return {
+      ...plan,
+      wait: { says: `starts at ${momentOf(start)}, so that ring ${ring.name} does not start at once`, at: start },
+    };
+  }
+  const needs = `needs about ${counted(Math.ceil(plan.estimateMs / 60_000), 'minute')} with what is kept for checks and reboot`;
+  const left = `${counted(Math.max(0, Math.floor((end - at) / 60_000)), 'minute')} of window ${window.name} are left`;
+  if (window.nextOpensAt !== null && end - window.opensAt >= plan.estimateMs && !urgent) {
+    return { ...plan, wait: { says: `${needs}; ${left}: it waits for the next window`, at: window.nextOpensAt } };
+  }
+  const ordered = wanted.toSorted((a, b) => Number(b.emergency) - Number(a.emergency) || Number(b.overdue) - Number(a.overdue));
+  const part = fitting(
+    ordered.map(({ patch }) => patch),
+    end - at,
+    group,
+  );
+  if (part.length === 0) return { ...plan, wait: { says: `${needs}; only ${left}`, at: window.nextOpensAt } };
+  const notes = [
+    ...plan.notes,
+    `${part.length} of ${wanted.length} patches fit into the window; the rest waits for the next one`,
+  ];
+  return { ...plan, patches: part, notes, estimateMs: timeNeeded(part, group).ms };
+}
+
+/** Until when it stays open without a break: windows that touch count as one. Followed no further than is needed. */
+function openUntil(window: Extract<WindowState, { open: true }>, input: ScheduleInput, needed: number): number {
+  let end = window.closesAt;
+  for (let count = 0; count < FOLLOWED && end < needed && input.group !== null; count += 1) {
+    const after = windowsOf({ ...input, at: end }).install;
+    if (!mayStart(after) || after.closesAt <= end) break;
+    end = after.closesAt;
+  }
+  return end;
+}
