@@ -90,6 +90,7 @@ export function signedGroup({ metadata, spec }: PatchGroup, parts: GroupParts, a
         }),
     ...(parts.timings === undefined || parts.timings.length === 0 ? {} : { timings: parts.timings }),
     ...(spec.waivers === undefined ? {} : { waivers: spec.waivers }),
+    ...(spec.hooks.length === 0 ? {} : { hooks: spec.hooks }),
     reboot: spec.reboot,
     health: spec.health,
     wayBack: spec.wayBack,
@@ -98,6 +99,8 @@ export function signedGroup({ metadata, spec }: PatchGroup, parts: GroupParts, a
     newDependencies: spec.newDependencies,
     removals: spec.removals,
     ...(spec.rebootLease === undefined ? {} : { rebootLease: rebootLeaseOf(spec.rebootLease) }),
+    ...(spec.rebootNotice === undefined ? {} : { rebootNotice: spec.rebootNotice }),
+    ...(spec.restartServices ? { restartServices: true } : {}),
   };
 }
 

@@ -8,12 +8,32 @@ import { conditions, selector } from './targeting.ts';
 import { waiverPolicy } from './waiver.ts';
 import { blackout, maintenanceWindow } from './window.ts';
 
-export const healthCheck = z.strictObject({
-  name,
-  /** Program and arguments; exit 0 is healthy. Never a shell line. */
-  command: list(line(), 100).min(1),
-  timeoutSeconds: z.int().min(1).max(3_600),
-});
+const HEALTH_KINDS = ['command', 'unit', 'connect', 'url'] as const;
+
+/** One thing to look at, before and after; exactly one of its kinds. */
+export const healthCheck = z
+  .strictObject({
+    name,
+    /** Program and arguments; exit 0 is healthy. Never a shell line. */
+    command: list(line(), 100).min(1).optional(),
+    /** A systemd unit that has to be active. */
+    unit: line(255).min(1).optional(),
+    /** `host:port` that has to take a TCP connection. */
+    connect: z
+      .string()
+      .regex(/^(?:[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):[1-9][0-9]{0,4}$/, { error: 'must be host:port' })
+      .optional(),
+    /** HTTP(S) address that has to answer with `status` (200 unless given). Redirects are not followed. */
+    url: line(1_000)
+      .regex(/^https?:\/\//, { error: 'must begin with http:// or https://' })
+      .optional(),
+    status: z.int().min(100).max(599).optional(),
+    timeoutSeconds: z.int().min(1).max(3_600),
+  })
+  .refine((check) => HEALTH_KINDS.filter((kind) => check[kind] !== undefined).length === 1, {
+    error: 'needs exactly one of command, unit, connect, url',
+  })
+  .refine(({ status, url }) => status === undefined || url !== undefined, { error: 'status goes with url' });
 export type HealthCheck = z.infer<typeof healthCheck>;
 
 /** The owner of a host may choose among these windows, and put installation off by so many days (never past a deadline). */
@@ -38,6 +58,11 @@ const rebootLease = z.strictObject({
 export type RebootLease = z.infer<typeof rebootLease>;
 /** One host at a time, where a group says nothing else. */
 export const REBOOT_LEASE: RebootLease = { slots: 1, minGapMinutes: 0, ttlMinutes: 60 };
+
+const REBOOT_POLICIES = ['never', 'if-needed', 'always'] as const;
+
+/** Before a reboot: how long people who are logged in are told ahead, and how long after the need arose their work may hold it up. */
+const rebootNotice = z.strictObject({ minutes: z.int().min(0).max(60), deferHours: z.int().min(0).max(720) });
 
 /** What a host does when a deadline has passed: it takes the next window, rings and owner aside; or it waits for none. */
 const afterDeadline = z.enum(['next-window', 'at-once']);
@@ -66,7 +91,12 @@ export const patchGroup = authored(
     afterDeadline: afterDeadline.default('next-window'),
     reserve: reserve.partial().optional(),
     waivers: waiverPolicy.optional(),
-    reboot: z.enum(['never', 'if-needed']).default('if-needed'),
+    /** Run around every run, besides those of the site. */
+    hooks: list(hook, 50).default([]),
+    reboot: z.enum(REBOOT_POLICIES).default('if-needed'),
+    rebootNotice: rebootNotice.optional(),
+    /** Services that still run replaced libraries are restarted after an installation; what cannot be needs a reboot. */
+    restartServices: z.boolean().default(false),
     health: list(healthCheck, 50).default([]),
     wayBack: z.enum(['required', 'preferred']).default('required'),
     pollMinutes: z.int().min(1).max(10_080).default(60),
@@ -95,9 +125,9 @@ export const group = document('group', 1, {
   /** How long patches took in this fleet: seconds that nine of ten runs stayed below, and of how many runs. */
   timings: list(z.strictObject({ patch: patchId, seconds: count, runs: count }), 100_000).optional(),
   waivers: waiverPolicy.optional(),
-  /** Around every run; written by sites (decide/overlay.ts). */
+  /** Around every run; those of a site come besides (decide/overlay.ts). */
   hooks: list(hook, 50).optional(),
-  reboot: z.enum(['never', 'if-needed']),
+  reboot: z.enum(REBOOT_POLICIES),
   health: list(healthCheck, 50),
   /** What a host does that cannot take the change back: `required` refuses to install, `preferred` goes on and says so. */
   wayBack: z.enum(['required', 'preferred']),
@@ -108,5 +138,7 @@ export const group = document('group', 1, {
   newDependencies: z.enum(['allow', 'refuse']),
   removals: z.enum(['allow', 'refuse']),
   rebootLease: rebootLease.optional(),
+  rebootNotice: rebootNotice.optional(),
+  restartServices: z.boolean().optional(),
 });
 export type Group = z.infer<typeof group>;

@@ -77,6 +77,7 @@ export const evidence = z.strictObject({
   hardExpired: z.boolean(),
 });
 
+export const HOOK_OUTCOMES = ['done', 'failed', 'later', 'skipped'] as const;
 export const RUN_OUTCOMES = ['committed', 'rolled-back', 'rollback-failed', 'refused', 'failed'] as const;
 
 export const enrolBody = z.strictObject({
@@ -122,6 +123,13 @@ export const runBody = z.strictObject({
   /** SHA-256 over the sorted `name:arch=version` lines before and after; equal after a rollback. */
   packagesBeforeSha256: sha256,
   packagesAfterSha256: sha256,
+  /** Every hook that the group or the site has, also those that never had their turn. */
+  hooks: list(
+    z.strictObject({ name: line(63), at: line(20), outcome: z.enum(HOOK_OUTCOMES), says: text(2_000) }),
+    100,
+  ).optional(),
+  /** Services that were restarted in place of a reboot. */
+  restarted: list(line(255), 1_000).optional(),
   /** Patches that could not be installed while others of the set were; left out where there are none. */
   failedPatches: list(z.strictObject({ patch: patchId, code: line(100), message: text(4_000) }), 10_000).optional(),
 });

@@ -7,10 +7,17 @@ import { blackout, maintenanceWindow } from './window.ts';
 
 export const SITE_POWERS = ['narrow-window', 'reject', 'delay', 'smaller-ring', 'hooks'] as const;
 
-/** A program a site may have run around a change. Exit 0 is fine; before a change anything else stops it. */
+/**
+ * Where a hook may stand, in the order of a run. `before` and `after` are other words for `pre-install` and `post-install`.
+ * The last one runs however the run ends.
+ */
+export const HOOK_POINTS = ['pre-download', 'pre-install', 'post-install', 'pre-reboot', 'post-reboot', 'on-exit'] as const;
+export type HookPoint = (typeof HOOK_POINTS)[number];
+
+/** A program that is run around a change. Exit 0 is fine; before a change anything else stops it, and 21 means: later. */
 export const hook = z.strictObject({
   name,
-  at: z.enum(['before', 'after']),
+  at: z.enum(['before', 'after', ...HOOK_POINTS]),
   command: list(line(), 100).min(1),
   timeoutSeconds: z.int().min(1).max(3_600),
 });
