@@ -6,6 +6,8 @@ export interface Guard {
   readonly signal: AbortSignal;
   gotHeaders(): void;
   gotBytes(count: number): void;
+  /** While true, nothing is expected. */
+  hold(held: boolean): void;
   end(): void;
 }
 
@@ -19,6 +21,7 @@ export function guard(where: string, limits: TransferLimits, outer: AbortSignal 
 
   const least = (limits.minimumBytesPerSecond * limits.windowMs) / 1000;
   let inWindow = 0;
+  let held = false;
   let window: NodeJS.Timeout | undefined;
   const headers = setTimeout(
     () => stop(fault('timeout', `${where} sent no answer within ${limits.connectMs + limits.headersMs} ms`, { where })),
@@ -29,7 +32,7 @@ export function guard(where: string, limits: TransferLimits, outer: AbortSignal 
     gotHeaders() {
       clearTimeout(headers);
       window = setInterval(() => {
-        if (inWindow < least) {
+        if (inWindow < least && !held) {
           stop(fault('slow', `${where} sends less than ${limits.minimumBytesPerSecond} bytes a second`, { where }));
         }
         inWindow = 0;
@@ -37,6 +40,10 @@ export function guard(where: string, limits: TransferLimits, outer: AbortSignal 
     },
     gotBytes(count) {
       inWindow += count;
+    },
+    hold(now) {
+      held = now;
+      inWindow += least; // the window that this falls into is not judged
     },
     end() {
       clearTimeout(headers);

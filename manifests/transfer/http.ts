@@ -1,16 +1,36 @@
 // An origin over HTTP(S): conditional requests, bounded bodies, ranges, time-outs and a minimum rate; no redirect elsewhere.
-import { Agent, type Dispatcher } from 'undici';
+import { Agent, type Dispatcher, ProxyAgent } from 'undici';
 import { PatchferryError } from '#manifests/errors';
+import { pause } from '#manifests/platform/clock';
 import { type Guard, guard } from './guard.ts';
 import { fault, looksLikePage, type Origin, TRANSFER_LIMITS, type TransferLimits } from './origin.ts';
+import type { Rate } from './rate.ts';
 import { type PartTag, receive, type Stream } from './receive.ts';
 
 export interface HttpOptions {
   /** PEM of the only CA that is accepted; the system's otherwise. */
   readonly ca?: string | undefined;
+  /** PEM of this side's own certificate and key, where the other side asks for one (mutual TLS). */
+  readonly cert?: string | undefined;
+  readonly key?: string | undefined;
+  /** A proxy between here and there. */
+  readonly proxy?: ProxyOptions | undefined;
+  /** How fast the line may be used; shared by all origins behind one line. */
+  readonly rate?: Rate | undefined;
   /** Sent with every request (names a proxy wants, say). */
   readonly headers?: Readonly<Record<string, string>> | undefined;
   readonly limits?: Partial<TransferLimits> | undefined;
+}
+
+/** An HTTP proxy: plain requests are sent to it, https goes through it (CONNECT). */
+export interface ProxyOptions {
+  /** `http://host:port`. */
+  readonly url: string;
+  /** For `Proxy-Authorization: Basic`. */
+  readonly user?: string | undefined;
+  readonly password?: string | undefined;
+  /** Hosts that are asked directly: names, `.domain`, `host:port`, `*`. */
+  readonly except?: readonly string[] | undefined;
 }
 
 /** What is read of an answer nobody wants, so that its connection can be used again. */
@@ -28,7 +48,8 @@ interface Answer {
 export function httpOrigin(url: string, options: HttpOptions = {}): Origin {
   const base = parseBase(url);
   const limits: TransferLimits = { ...TRANSFER_LIMITS, ...options.limits };
-  const dispatcher = new Agent({
+  const { proxy, rate } = options;
+  const shared = {
     connections: limits.connections,
     pipelining: 1,
     maxHeaderSize: limits.headerBytes,
@@ -36,8 +57,25 @@ export function httpOrigin(url: string, options: HttpOptions = {}): Origin {
     bodyTimeout: limits.windowMs * 2, // the guard's window ends it sooner
     keepAliveTimeout: limits.keepAliveMs,
     keepAliveMaxTimeout: limits.keepAliveMs,
-    connect: { timeout: limits.connectMs, ...(options.ca === undefined ? {} : { ca: options.ca }) },
-  });
+  };
+  const secured = {
+    timeout: limits.connectMs,
+    ...(options.ca === undefined ? {} : { ca: options.ca }),
+    ...(options.cert === undefined ? {} : { cert: options.cert }),
+    ...(options.key === undefined ? {} : { key: options.key }),
+  };
+  const dispatcher =
+    proxy === undefined || isExcepted(base, proxy.except ?? [])
+      ? new Agent({ ...shared, connect: secured })
+      : new ProxyAgent({
+          ...shared,
+          uri: proxy.url,
+          requestTls: secured,
+          proxyTls: { timeout: limits.connectMs },
+          // Plain http is sent to the proxy as it is; only https needs a way through.
+          proxyTunnel: base.protocol === 'https:',
+          ...(proxy.user === undefined ? {} : { token: `Basic ${basic(proxy.user, proxy.password ?? '')}` }),
+        });
 
   async function request(
     method: 'GET' | 'POST',
@@ -66,6 +104,8 @@ export function httpOrigin(url: string, options: HttpOptions = {}): Origin {
     body: Uint8Array | undefined,
   ): Promise<Answer> {
     const where = target.href;
+    const waited = rate === undefined || body === undefined ? 0 : rate.take(body.length);
+    if (waited > 0) await pause(waited, signal);
     const watch = guard(where, limits, signal);
     try {
       const response: Dispatcher.ResponseData = await dispatcher.request({
@@ -85,7 +125,7 @@ export function httpOrigin(url: string, options: HttpOptions = {}): Origin {
       return {
         status: response.statusCode,
         header,
-        body: guarded(response.body, where, watch),
+        body: guarded(response.body, where, watch, rate),
         drop: () => {
           watch.end();
           response.body.dump({ limit: DROP_LIMITS.bytes, signal: AbortSignal.timeout(DROP_LIMITS.ms) }).catch(() => undefined);
@@ -115,7 +155,7 @@ export function httpOrigin(url: string, options: HttpOptions = {}): Origin {
 
     async fetchSmall(path, { limitBytes, etag, signal }) {
       const where = base.href + path;
-      const answer = await request('GET', path, etag === undefined ? {} : { 'if-none-match': etag }, signal);
+      const answer = await request('GET', path, conditionOf(etag), signal);
       if (answer.status === 304 && etag !== undefined) {
         answer.drop();
         return { kind: 'unchanged' };
@@ -127,7 +167,7 @@ export function httpOrigin(url: string, options: HttpOptions = {}): Origin {
       await refuseOthers(answer, where);
       const bytes = await collect(answer, limitBytes, where);
       if (looksLikePage(bytes)) throw fault('portal', `${where} answers with a web page instead of the file`, { where });
-      return { kind: 'found', bytes, etag: answer.header('etag') };
+      return { kind: 'found', bytes, etag: answer.header('etag') ?? datedValidator(answer, Date.now()) };
     },
 
     async download(path, want, destination, downloadOptions = {}) {
@@ -183,6 +223,21 @@ function parseBase(url: string): URL {
   return base;
 }
 
+const basic = (user: string, password: string) => Buffer.from(`${user}:${password}`, 'utf8').toString('base64');
+
+/** Whether a host is asked without the proxy: `example.org` also means what lies below it, as `no_proxy` is read by others. */
+export function isExcepted(url: URL, except: readonly string[]): boolean {
+  const host = url.hostname.replace(/^\[|\]$/g, '').toLowerCase();
+  const port = url.port === '' ? (url.protocol === 'https:' ? '443' : '80') : url.port;
+  return except.some((entry) => {
+    const match = /^(?:\*?\.)?(\*|\[[^\]]+\]|[^:]+)(?::(\d+))?$/.exec(entry.trim().toLowerCase());
+    const name = (match?.[1] ?? entry.trim().toLowerCase()).replace(/^\[|\]$/g, '');
+    if (name === '*') return true;
+    if (match?.[2] !== undefined && match[2] !== port) return false;
+    return host === name || host.endsWith(`.${name}`);
+  });
+}
+
 /** Where a redirect leads, when it may be followed: same host and port, or the same host's https (S22). */
 function followed(from: URL, answer: Answer, method: string, tooMany: boolean): URL {
   const where = from.href;
@@ -229,6 +284,26 @@ function validatorOf(answer: Answer): string {
   return date !== undefined && /^[A-Za-z0-9 ,:]{20,40}$/.test(date) ? date : '';
 }
 
+const DATED = 'last-modified:';
+
+/** The condition under which a validator from `fetchSmall` is asked again (RFC 9110, 13.1.2 and 13.1.3). */
+function conditionOf(validator: string | undefined): Record<string, string> {
+  if (validator === undefined) return {};
+  return validator.startsWith(DATED) ? { 'if-modified-since': validator.slice(DATED.length) } : { 'if-none-match': validator };
+}
+
+/**
+ * Of a server without ETags its date, marked as such, is the validator: only when the file was older than a minute by the
+ * server's own clock, so that a change within the same second is not missed (RFC 9110, 8.8.2.2).
+ */
+function datedValidator(answer: Answer, now: number): string | undefined {
+  const date = answer.header('last-modified');
+  if (date === undefined || !/^[A-Za-z0-9 ,:]{20,40}$/.test(date)) return undefined;
+  const server = Date.parse(answer.header('date') ?? '');
+  const age = (Number.isNaN(server) ? now : server) - Date.parse(date);
+  return age >= 60_000 ? `${DATED}${date}` : undefined;
+}
+
 async function refuseOtherLength(answer: Answer, expected: number, where: string): Promise<void> {
   const stated = answer.header('content-length');
   if (stated === undefined || Number(stated) === expected) return;
@@ -259,11 +334,21 @@ async function collect(answer: Answer, limitBytes: number, where: string): Promi
   return chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks, length);
 }
 
-async function* guarded(body: AsyncIterable<Uint8Array>, where: string, watch: Guard): AsyncGenerator<Uint8Array> {
+async function* guarded(
+  body: AsyncIterable<Uint8Array>,
+  where: string,
+  watch: Guard,
+  rate: Rate | undefined,
+): AsyncGenerator<Uint8Array> {
   try {
     for await (const chunk of body) {
       watch.gotBytes(chunk.length);
       yield chunk;
+      const wait = rate?.take(chunk.length) ?? 0;
+      if (wait === 0) continue;
+      watch.hold(true); // waiting of our own making is not the other side's slowness
+      await pause(wait, watch.signal);
+      watch.hold(false);
     }
   } catch (cause) {
     throw named(cause, where, watch.signal);
@@ -289,6 +374,7 @@ function named(cause: unknown, where: string, signal: AbortSignal): Error {
   const error = cause as Error & { code?: string };
   const code = error.code ?? '';
   const text = `${where}: ${error.message === '' ? code : error.message}`;
+  if (/^Proxy (?:Authentication|response)/.test(error.message)) return fault('proxy', text, { where, cause });
   if (UNREACHABLE.has(code)) return fault('unreachable', text, { where, cause });
   if (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT') return fault('timeout', text, { where, cause });
   if (code === 'UND_ERR_HEADERS_TIMEOUT' || code === 'UND_ERR_BODY_TIMEOUT') return fault('slow', text, { where, cause });

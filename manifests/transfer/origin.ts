@@ -11,6 +11,7 @@ export const fault = defineFaults('transfer', {
   },
   cut: { exit: EXIT.unreachable, next: 'Try again: what has arrived is kept and the rest is asked for.' },
   tls: { exit: EXIT.refused, next: 'Check the certificate of the other side, and the CA in the settings.' },
+  proxy: { exit: EXIT.unreachable, next: 'Check the address, user and password of the proxy in the settings.' },
   status: { exit: EXIT.unreachable, next: "Look at the other side's log for this request." },
   redirect: { exit: EXIT.refused, next: 'Give the address that the redirect leads to, if you trust it, in the settings.' },
   encoding: { exit: EXIT.refused, next: 'Have the other side (or the proxy before it) send files as they are.' },

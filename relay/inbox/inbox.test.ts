@@ -269,8 +269,9 @@ test('S33 group commit: what was answered is in the journal before it has a file
   fs.writeFileSync(file, whole.subarray(0, whole.length - 7));
   const again = openSpool(copy);
   assert.equal(again.items('results').length, 39);
-  assert.equal((await inboxOf(again).result(envelopes[39] ?? new Uint8Array())).status, 201);
-  assert.equal((await inboxOf(again).result(envelopes[3] ?? new Uint8Array())).status, 200);
+  const statuses: number[] = [];
+  for (const bytes of envelopes) statuses.push((await inboxOf(again).result(bytes)).status);
+  assert.equal(statuses.filter((status) => status === 201).length, 1, 'the torn one is taken anew, the others are known');
   await again.close();
   assert.deepEqual(fs.readdirSync(join(copy, '.journal')), []);
   assert.deepEqual(

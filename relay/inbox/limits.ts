@@ -9,9 +9,10 @@ export const INBOX_LIMITS = {
   /** Enrolments that wait at a time, and of one agent. */
   enrolments: 10_000,
   enrolmentsOfOne: 4,
-  /** Milliseconds until an envelope of the journal gets its own file, and bytes that may wait for that in memory. */
+  /** Milliseconds of quiet until envelopes of the journal get their own files, how many at a time, and bytes that may wait. */
   placeAfterMs: 100,
-  unplacedBytes: 8 * 1024 * 1024,
+  placeAtOnce: 128,
+  unplacedBytes: 32 * 1024 * 1024,
   /** Milliseconds until those files are flushed and the journal is emptied. */
   settleAfterMs: 1_500,
   /** Files up to which each is flushed by itself; more are flushed with their whole file system, within so many milliseconds. */

@@ -81,26 +81,37 @@ export function openSpool(folder: string, options: SpoolOptions = {}): Spool {
   function add(path: string, bytes: Uint8Array): void {
     unplaced.set(path, bytes);
     unplacedBytes += bytes.length;
-    if (unplacedBytes > INBOX_LIMITS.unplacedBytes) place();
-    else placing ??= setTimeout(place, INBOX_LIMITS.placeAfterMs).unref();
+    if (unplacedBytes > INBOX_LIMITS.unplacedBytes) place(INBOX_LIMITS.placeAtOnce * 2);
+    // Best while nothing else comes; and a few at a time, so that nobody waits for it.
+    if (placing === undefined) placing = setTimeout(placeSome, INBOX_LIMITS.placeAfterMs).unref();
+    else placing.refresh();
   }
 
-  /** Gives every envelope of the journal its own file. What cannot be written now stays in the journal and is tried again. */
-  function place(): void {
-    clearTimeout(placing);
+  function placeSome(): void {
     placing = undefined;
+    const ok = place(INBOX_LIMITS.placeAtOnce);
+    if (unplaced.size > 0) placing = setTimeout(placeSome, ok ? 1 : INBOX_LIMITS.settleAfterMs).unref();
+  }
+
+  /** Gives envelopes of the journal their own files. What cannot be written now stays in the journal and is tried again. */
+  function place(most = Number.POSITIVE_INFINITY): boolean {
+    let count = 0;
     for (const [path, bytes] of unplaced) {
+      if (count >= most) break;
       try {
         placeFile(temporary, join(folder, path), bytes);
       } catch {
-        placing = setTimeout(place, INBOX_LIMITS.settleAfterMs).unref();
-        return;
+        return false;
       }
       unplaced.delete(path);
       unplacedBytes -= bytes.length;
       unsettled.add(path);
+      count += 1;
     }
-    settling ??= setTimeout(() => void settle().catch(() => undefined), INBOX_LIMITS.settleAfterMs).unref();
+    if (count > 0 && unplaced.size === 0) {
+      settling ??= setTimeout(() => void settle().catch(() => undefined), INBOX_LIMITS.settleAfterMs).unref();
+    }
+    return true;
   }
 
   async function settle(): Promise<void> {

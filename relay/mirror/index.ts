@@ -3,6 +3,7 @@ export { collectGarbage, type GarbageReport } from './garbage.ts';
 export {
   currentGeneration,
   type Generation,
+  generationNumbers,
   type MirrorLayout,
   mirrorLayout,
   readCurrentTarget,

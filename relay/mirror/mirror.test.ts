@@ -176,7 +176,6 @@ test('S20 tampered, truncated, stale, foreign and portal upstreams are passed ov
       (path, r) => path === payload && (r.write(flip(path).subarray(0, 9)), r.end(), true),
       /^transfer\.cut$/,
     ],
-    ['payload missing', (path, r) => path === payload && (r.writeHead(404).end(), true), /^transfer\.missing$/],
     ['catalog flipped', (path, r) => path.startsWith('targets/catalogs') && (r.end(flip(path)), true), /^trust\.target-hash$/],
     ['timestamp flipped', (path, r) => path === 'metadata/timestamp.json' && (r.end(flip(path)), true), /^trust\./],
     ['snapshot flipped', (path, r) => path === 'metadata/2.snapshot.json' && (r.end(flip(path)), true), /^trust\./],

@@ -46,6 +46,8 @@ export interface SyncOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly signal?: AbortSignal | undefined;
+  /** Looks for payloads again even when the signed state is the one that is here: a bundle may bring nothing but payloads. */
+  readonly anew?: boolean | undefined;
   readonly onProgress?: ((doneBytes: number, totalBytes: number) => void) | undefined;
 }
 
@@ -122,7 +124,7 @@ async function bringHere(
   const layout = mirrorLayout(options.mirror);
   const before = currentGeneration(layout);
   const unchanged = { origin: origin.name, fetchedDocuments: 0, fetchedPayloads: 0, fetchedBytes: 0, failures: [] };
-  if (before !== undefined && isComplete(layout, before, trust, options.payloads)) {
+  if (before !== undefined && options.anew !== true && isComplete(layout, before, trust, options.payloads)) {
     return { changed: false, generation: before, ...unchanged };
   }
 
@@ -225,7 +227,22 @@ function placeMetadata(trust: TrustClient, layout: MirrorLayout, before: Generat
     keep.add(path);
     names.push(name);
   }
+  if (before !== undefined) ageApart(layout, before);
   return names.toSorted();
+}
+
+/**
+ * Other web servers make an ETag of a file's length and its time in whole seconds; two timestamps of one length must never
+ * share it, or clients are told "not modified" for good. So each is at least a second younger than the one before.
+ */
+function ageApart(layout: MirrorLayout, before: Generation): void {
+  const path = metadataPath('timestamp.json');
+  const old = fs.statSync(join(layout.generations, String(before.number), path), { throwIfNoEntry: false });
+  const file = join(layout.next, path);
+  const now = fs.statSync(file);
+  if (old === undefined || old.ino === now.ino) return;
+  const least = Math.floor(old.mtimeMs / 1_000) + 1;
+  if (now.mtimeMs / 1_000 < least) fs.utimesSync(file, now.atimeMs / 1_000, least);
 }
 
 /** A client that began with the generation before still finds its files: they are linked into the new one too (S21). */

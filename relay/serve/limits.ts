@@ -43,3 +43,6 @@ export const SERVE_LIMITS = {
 } as const;
 
 export type ServeLimits = { readonly [K in keyof typeof SERVE_LIMITS]: number };
+
+/** Bytes of one upload to the inbox at most; the inbox has the same as its own limit. */
+export const INBOX_BYTES = 16 * 1024 * 1024;

@@ -1,21 +1,15 @@
 // The relay's HTTP server: the repository tree to read, the inbox to write to, bounded in every direction (S24).
-import * as fs from 'node:fs';
 import * as http from 'node:http';
 import * as https from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
-import { createSecureContext } from 'node:tls';
-import { defineFaults, EXIT } from '#manifests/errors';
 import { type Clock, systemClock } from '#manifests/platform/clock';
 import type { Log } from '#manifests/platform/log';
 import { type Refusal, sendFile, sendJson, sendText } from './answer.ts';
+import { fault } from './faults.ts';
 import { SERVE_LIMITS, type ServeLimits } from './limits.ts';
 import { openRates, type ServeRates } from './rates.ts';
+import { readTls, renew, type TlsFiles } from './tls.ts';
 import { isServed, openTree } from './tree.ts';
-
-const fault = defineFaults('serve', {
-  listen: { exit: EXIT.usage, next: 'Choose another address or port (listen), or stop who uses it.' },
-  tls: { exit: EXIT.usage, next: 'Give PEM files that belong together under tls: cert, key and, for clients, clientCa.' },
-});
 
 /** Takes the whole body of a POST; gives the status and what is told. */
 export interface PostHandler {
@@ -63,14 +57,6 @@ export interface ServeOptions {
   readonly tls?: TlsFiles | undefined;
 }
 
-export interface TlsFiles {
-  /** The certificate and those between it and its CA. */
-  readonly cert: string;
-  readonly key: string;
-  /** CAs one of which must have signed each client's certificate (mutual TLS). */
-  readonly clientCa?: string | undefined;
-}
-
 export interface RunningServer {
   /** `http://host:port`, `https://host:port`. */
   readonly url: string;
@@ -97,6 +83,7 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
   const limits: ServeLimits = { ...SERVE_LIMITS, ...options.limits };
   const clock = options.clock ?? systemClock;
   const tree = openTree(options.mirror, limits, () => clock.monotonic());
+  const rates = openRates(options.rates ?? {}, () => clock.monotonic(), limits.clients);
   const inMemory = new Map<PostHandler, number>();
 
   let requests = 0;
@@ -171,7 +158,7 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
   }
 
   /** Milliseconds in which a body of so many bytes must have come. */
-  const timeFor = (bytes: number) => limits.requestMs + (bytes / limits.uploadBytesPerSecond) * 1_000;
+  const timeFor = (bytes: number) => Math.ceil(limits.requestMs + (bytes / limits.uploadBytesPerSecond) * 1_000);
   const largest = Math.max(0, ...[...options.posts.values()].map(({ limitBytes }) => limitBytes));
   const settings: http.ServerOptions = {
     maxHeaderSize: limits.headerBytes,
@@ -286,43 +273,6 @@ function onClientError(error: NodeJS.ErrnoException, socket: Socket): void {
 function onLate(socket: Socket): void {
   if (socket.writable) socket.end('HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
   socket.destroySoon();
-}
-
-/** @throws serve.tls */
-function readTls({ cert, key, clientCa }: TlsFiles): https.ServerOptions {
-  const read = (file: string) => {
-    try {
-      return fs.readFileSync(file);
-    } catch (cause) {
-      throw fault('tls', `cannot read ${file}: ${(cause as Error).message}`, { where: file, cause });
-    }
-  };
-  const context = { cert: read(cert), key: read(key), minVersion: 'TLSv1.2' as const };
-  const asked = clientCa === undefined ? {} : { ca: read(clientCa), requestCert: true, rejectUnauthorized: true };
-  try {
-    createSecureContext({ ...context, ...(clientCa === undefined ? {} : { ca: asked.ca }) });
-  } catch (cause) {
-    throw fault('tls', `${cert} and ${key} cannot be used: ${(cause as Error).message}`, { where: cert, cause });
-  }
-  return { ...context, ...asked };
-}
-
-/** Takes a renewed certificate up without a restart; one that cannot be used is logged and the old one stays. */
-function renew(server: https.Server, tls: TlsFiles, everyMs: number, log: Log): NodeJS.Timeout {
-  const files = [tls.cert, tls.key, ...(tls.clientCa === undefined ? [] : [tls.clientCa])];
-  const stamp = () => files.map((file) => fs.statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0).join(' ');
-  let known = stamp();
-  return setInterval(() => {
-    const now = stamp();
-    if (now === known) return;
-    known = now;
-    try {
-      server.setSecureContext(readTls(tls));
-      log.info({ cert: tls.cert }, 'took up the renewed certificate');
-    } catch (error) {
-      log.error({ reason: (error as Error).message }, 'the renewed certificate cannot be used');
-    }
-  }, everyMs).unref();
 }
 
 /** No single address can take all connections. */
