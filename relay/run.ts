@@ -7,6 +7,7 @@ import type { Log } from '#manifests/platform/log';
 import { decodeDocument, type Roster } from '#manifests/schema';
 import { type Origin, openOrigin } from '#manifests/transfer';
 import { envelopeHash } from '#manifests/trust';
+import { openAsked, watchDropFolder } from './courier/index.ts';
 import { type ForwardReport, forwardAll, INBOX_LIMITS, openHop, openInbox, openLedger, openSpool } from './inbox/index.ts';
 import {
   collectGarbage,
@@ -23,6 +24,8 @@ import { noteSync, readStatus } from './status.ts';
 export const RUN_LIMITS = {
   /** The ticks of the clock; what is due is decided at each of them. */
   tick: '*/15 * * * * *',
+  /** Looks at the drop folder. */
+  dropTick: '*/3 * * * * *',
   /** A sync comes up to this share of `syncEvery` later, so that relays do not come all at once. */
   jitterShare: 0.2,
   /** Milliseconds until a failed sync is tried again; doubled with each further failure, up to `syncEvery`. */
@@ -114,10 +117,14 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
     return forwarding;
   };
 
+  const asked = openAsked(folders.courier, folders.mirror);
+  const drop = watchDropFolder(settings, { log, signal });
+
   try {
     const server = await startServer({
       listen: settings.listen,
       mirror: folders.mirror,
+      ...(settings.site === undefined ? {} : { onMissing: (path: string) => asked.note(path) }),
       posts: new Map([
         ['/inbox/results', post((bytes) => inbox.result(bytes))],
         ['/inbox/enrolments', post((bytes) => inbox.enrolment(bytes))],
@@ -135,6 +142,10 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
       },
       { suppressMissedWarning: true },
     ); // a missed tick is made up for by the next one
+    const dropTicks =
+      settings.dropFolder === undefined
+        ? undefined
+        : schedule(RUN_LIMITS.dropTick, () => void drop.look(), { suppressMissedWarning: true });
     if (origins.length > 0) void sync();
     void forward();
     return {
@@ -144,9 +155,10 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
       async stop() {
         stopping.abort(new Error('the relay is stopping'));
         await ticks.destroy();
+        await dropTicks?.destroy();
         soon.cancel();
         await server.close();
-        await Promise.allSettled([syncing, forwarding]);
+        await Promise.allSettled([syncing, forwarding, drop.idle()]);
         await spool.close().catch((error: Error) => log.error({ error: error.message }, 'the spool could not be flushed'));
         await Promise.allSettled([...origins, ...hops].map((each) => each.close()));
         lock.release();

@@ -3,12 +3,17 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { CommandContext, OptionSpec } from '#manifests/platform/cli';
 import { readSettings } from '#manifests/platform/settings';
-import { line, list } from '#manifests/schema';
+import { line, list, name } from '#manifests/schema';
 import { PAYLOAD_CHOICES } from './mirror/index.ts';
 
 const DEFAULT_FILE = '/etc/patchferry/relay.yaml';
 
 const place = line(2_000).min(1);
+
+/** What may leave a closed site on a stick. */
+export const RETURN_CHOICES = ['results', 'request', 'nothing'] as const;
+/** How much a missing list says about a payload. */
+export const REQUEST_LEVELS = ['names', 'hashes', 'salted'] as const;
 
 export const relaySettings = z.strictObject({
   /** `host:port` to serve on; port 0 takes a free one. */
@@ -24,6 +29,15 @@ export const relaySettings = z.strictObject({
   /** Minutes between two syncs. */
   syncEvery: z.int().min(1).max(10_080).default(15),
   payloads: z.enum(PAYLOAD_CHOICES).default('approved'),
+  /** Name of this site, as the publisher knows it; needed for bundles. */
+  site: name.optional(),
+  /** Folder that `run` watches for bundles. */
+  dropFolder: place.optional(),
+  /** `stick`: the drop folder is where sticks are mounted, and MEDIUM.json tells a stick from an empty mount point. */
+  dropMedium: z.enum(['folder', 'stick']).default('folder'),
+  /** What leaves on a stick: sealed results with the missing list, the missing list alone, or nothing at all. */
+  returns: z.enum(RETURN_CHOICES).default('results'),
+  requestLevel: z.enum(REQUEST_LEVELS).default('names'),
   logLevel: z.enum(['silent', 'error', 'warn', 'info', 'debug']).default('info'),
 });
 export type RelaySettings = z.infer<typeof relaySettings>;
@@ -35,6 +49,7 @@ export const SETTING_OPTIONS: readonly OptionSpec[] = [
   { flags: '--upstream <place>', says: 'address or folder of a repository; may be given several times', many: true },
   { flags: '--upstream-root <file>', says: 'the root.json that the publisher handed over' },
   { flags: '--payloads <choice>', says: 'which payloads to mirror', choices: PAYLOAD_CHOICES },
+  { flags: '--site <name>', says: 'name of this site, as the publisher knows it' },
   { flags: '--log-level <level>', says: 'silent, error, warn, info or debug' },
 ];
 
@@ -61,6 +76,8 @@ export interface RelayFolders {
   readonly runLock: string;
   /** What happened last, for `status`. */
   readonly status: string;
+  /** Keys of the site, staging, numbers of bundles, what was asked for. */
+  readonly courier: string;
 }
 
 export function foldersOf({ stateDir, cacheDir }: Pick<RelaySettings, 'stateDir' | 'cacheDir'>): RelayFolders {
@@ -72,5 +89,6 @@ export function foldersOf({ stateDir, cacheDir }: Pick<RelaySettings, 'stateDir'
     lock: join(stateDir, 'sync.lock'),
     runLock: join(stateDir, 'run.lock'),
     status: join(stateDir, 'status.json'),
+    courier: join(stateDir, 'courier'),
   };
 }

@@ -1,6 +1,7 @@
 // The publisher's commands, in the order `--help` lists them.
 import type { ProgramSpec } from '#manifests/platform/cli';
 import { agentCommands } from './agent.ts';
+import { bundleCommands } from './bundle.ts';
 import { GLOBAL_OPTIONS, type Tools } from './common.ts';
 import { keyCommands } from './keys.ts';
 import { patchCommands } from './patch.ts';
@@ -24,6 +25,7 @@ export function publisherProgram(tools: Tools): ProgramSpec {
       ...policyCommands(tools),
       ...agentCommands(tools),
       ...publishCommands(tools),
+      ...bundleCommands(tools),
       ...reportCommands(tools),
     ],
   };

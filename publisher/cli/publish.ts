@@ -1,23 +1,25 @@
 // `publish`, `verify`, `collect`: out into the repository, a look at any repository, results in.
 import * as fs from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { defineFaults, EXIT } from '#manifests/errors';
-import type { CommandSpec } from '#manifests/platform/cli';
+import type { CommandContext, CommandSpec } from '#manifests/platform/cli';
 import { readFileBounded } from '#manifests/platform/files';
 import { createLog, silentLog } from '#manifests/platform/log';
 import { formatBytes } from '#manifests/platform/progress';
 import type { Ack } from '#manifests/schema';
 import { TRUST_LIMITS } from '#manifests/trust';
+import { type ReturnsReport, signerOf, takeReturns } from '../airgap/index.ts';
 import { openCatalogStore } from '../catalog/index.ts';
 import { PAYLOAD_CHOICES, type PublisherHome } from '../home.ts';
 import { collect, readAcks } from '../results/index.ts';
 import { activationSecrets, readRoster } from '../roster/index.ts';
-import { openKeyring, type PublishReport, publish, type VerifyReport, verifyRepository } from '../sign/index.ts';
+import { type Keyring, openKeyring, type PublishReport, publish, type VerifyReport, verifyRepository } from '../sign/index.ts';
 import {
   argument,
   counted,
   flag,
   homeOf,
+  listOption,
   PASSPHRASE_OPTION,
   passphraseOf,
   type Tools,
@@ -127,8 +129,20 @@ export function publishCommands(tools: Tools): CommandSpec[] {
     {
       name: 'collect',
       summary: 'Take results and enrolments from the inbox folder into the store; the next publish acknowledges them',
-      options: [PASSPHRASE_OPTION],
+      options: [
+        {
+          flags: '--from <place>',
+          says: 'first take what closed sites sent: a stick, or with --folder a folder; may be given several times',
+          many: true,
+        },
+        { flags: '--folder', says: 'the places of --from are folders on a disk, no prepared sticks' },
+        PASSPHRASE_OPTION,
+      ],
       examples: [
+        {
+          line: 'publisher collect --from /media/stick',
+          says: 'Returns, receipts and missing lists of a stick, then as ever.',
+        },
         { line: 'publisher collect && publisher agent list --pending', says: 'What came in, and who wants to be enrolled.' },
       ],
       async run(context) {
@@ -136,6 +150,8 @@ export function publishCommands(tools: Tools): CommandSpec[] {
         const keyring = openKeyring(home, passphraseOf(context, tools));
         const recipient = await keyring.collector();
         return withLock(home, 'collect', async () => {
+          const returns = await takeAllReturns(context, home, keyring, tools);
+          fs.mkdirSync(home.inboxFolder, { recursive: true });
           const progress = context.progress('results');
           const report = await collect({
             inboxFolder: home.inboxFolder,
@@ -149,10 +165,13 @@ export function publishCommands(tools: Tools): CommandSpec[] {
             progress,
             signal: context.signal,
           });
+          const refused = returns.flatMap((one) => one.refused);
           const odd = report.refusedCount > 0 || report.chains.length > 0 || report.left.length > 0;
+          const nothing = report.files === 0 && returns.every(({ rows }) => rows.every(({ outcome }) => outcome === 'current'));
           return {
-            exit: odd ? EXIT.findings : report.files === 0 ? EXIT.current : EXIT.done,
+            exit: refused[0]?.exit ?? (odd ? EXIT.findings : nothing ? EXIT.current : EXIT.done),
             text: [
+              ...returns.flatMap(returnLines),
               `${counted(report.files, 'file')}: ${report.stored} stored, ${report.duplicates} known before, ` +
                 `${report.waiting} waiting for approval of their agent, ${report.refusedCount} refused`,
               ...report.enrolments.map(({ agent, title, activation, known }) =>
@@ -166,11 +185,55 @@ export function publishCommands(tools: Tools): CommandSpec[] {
                   `look at ${agent}: ${counted(gaps.length, 'gap')}, ${counted(forks.length, 'fork')} in its results`,
               ),
             ].join('\n'),
-            report: { ...report },
+            report: { ...report, returns: returns.map(({ refused: _refused, ...rest }) => rest) },
           };
         });
       },
     },
+  ];
+}
+
+/** What lies on the places of `--from`; a place that cannot be read ends the command before anything is collected. */
+async function takeAllReturns(
+  context: CommandContext,
+  home: PublisherHome,
+  keyring: Keyring,
+  tools: Tools,
+): Promise<ReturnsReport[]> {
+  const places = listOption(context, 'from');
+  if (places.length === 0) return [];
+  const { media } = await signerOf(home, keyring);
+  const reports: ReturnsReport[] = [];
+  for (const place of places) {
+    const medium = flag(context, 'folder') ? 'folder' : 'stick';
+    const progress = (label: string, total?: number) => context.progress(label, total);
+    reports.push(
+      await takeReturns({
+        home,
+        place: resolve(place),
+        medium,
+        media,
+        now: tools.clock.now(),
+        signal: context.signal,
+        progress,
+      }),
+    );
+  }
+  return reports;
+}
+
+function returnLines({ rows, acknowledged, requests, refused }: ReturnsReport): string[] {
+  return [
+    ...rows.map(
+      ({ bundle, outcome, says, code }) =>
+        `${outcome === 'taken' ? 'taken' : outcome.toUpperCase()}: ${bundle}: ${says}${code === null ? '' : ` (${code})`}`,
+    ),
+    ...acknowledged.map(({ site, sequence }) => `${site} has bundle ${sequence}`),
+    ...requests.map(
+      ({ site, sequence, payloads }) =>
+        `${site} asks for ${counted(payloads, 'payload')} (request ${sequence}): publisher bundle fill ${site} STICK`,
+    ),
+    ...refused.map(({ code, message, next }) => `look at: ${message} (${code}); ${next}`),
   ];
 }
 

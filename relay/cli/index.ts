@@ -1,6 +1,7 @@
 // The commands of the relay. What each does is in its station; here is what a person types and reads.
 import type { ProgramSpec } from '#manifests/platform/cli';
 import { SETTING_OPTIONS } from '../settings.ts';
+import { courierKey, exportCommand, importCommand, show } from './courier.ts';
 import { gc, status, verify } from './look.ts';
 import { run, sync } from './work.ts';
 
@@ -9,5 +10,5 @@ export const program: ProgramSpec = {
   summary: 'A distribution point: mirrors a signed repository, serves it, takes results in and brings them on.',
   version: '0.1.0',
   globalOptions: SETTING_OPTIONS,
-  commands: [run, sync, status, verify, gc],
+  commands: [run, sync, importCommand, exportCommand, show, courierKey, status, verify, gc],
 };

@@ -16,6 +16,7 @@ export const run: CommandSpec = {
   options: [
     { flags: '--listen <host:port>', says: 'where to serve; port 0 takes a free one' },
     { flags: '--sync-every <minutes>', says: 'minutes between two syncs' },
+    { flags: '--drop-folder <folder>', says: 'watch this folder for bundles' },
     { flags: '--inbox-forward <place>', says: 'relay or inbox folder for results; may be given several times', many: true },
   ],
   examples: [

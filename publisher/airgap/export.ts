@@ -1,0 +1,223 @@
+// `bundle export` and `bundle fill`: contents planned, payloads fetched, sealed to the site, signed with the timestamp key that
+// every host knows from its root, and put onto a stick or into a folder.
+import { createHash } from 'node:crypto';
+import * as fs from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type ChunkRange, type Request, readMedium, type WrittenBundle, writeBundle } from '#manifests/bundle';
+import { encodeReceived, publisherKeys, RECEIVED_FILE, writeRoots } from '#manifests/courier';
+import { type Clock, utcSeconds } from '#manifests/platform/clock';
+import type { Progress } from '#manifests/platform/progress';
+import { openPayloadStore } from '#manifests/repository';
+import { sha256Of } from '#manifests/schema';
+import type { Signer } from '#manifests/trust';
+import type { PublisherHome } from '../home.ts';
+import { type Keyring, readPublished } from '../sign/index.ts';
+import { fault } from './faults.ts';
+import { type Download, download } from './fetch.ts';
+import { contentsOf, type Documents, type Published, readDocuments, type Wish, wishOfProfile, wishOfRequest } from './plan.ts';
+import { airgapFolders, noteExport, readHas, readSite, type SiteRecord, writeSite } from './sites.ts';
+
+export interface BundleExportOptions {
+  readonly home: PublisherHome;
+  readonly keyring: Keyring;
+  readonly site: string;
+  readonly place: string;
+  readonly medium: 'stick' | 'folder';
+  /** `profile`: everything for the site's products; `metadata`: documents alone; `request`: what the closed side asked for. */
+  readonly what: 'profile' | 'metadata' | 'request';
+  readonly request?: Request | undefined;
+  /** Everything, also what the site has said it has. */
+  readonly full: boolean;
+  /** Fetch payloads that are not in the repository. Always done for a request and for a one-way site. */
+  readonly fetch: boolean;
+  readonly container: 'folder' | 'tar' | '7z';
+  readonly volumeBytes?: number | undefined;
+  /** Fill this stick and leave the rest for the next one. */
+  readonly span: boolean;
+  /** Only these chunks: the ones that arrived damaged. */
+  readonly chunks?: readonly number[] | undefined;
+  readonly dryRun: boolean;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+  progress(label: string, total?: number): Progress;
+}
+
+export interface BundleExportReport {
+  readonly site: string;
+  readonly sequence: number;
+  /** What it builds on; null when it is full. */
+  readonly since: number | null;
+  readonly what: BundleExportOptions['what'];
+  readonly documents: number;
+  readonly payloads: number;
+  readonly payloadBytes: number;
+  readonly download: Download;
+  /** Payloads that the wish names and that are not here. */
+  readonly lacking: { readonly count: number; readonly bytes: number };
+  /** Rows of the request that nobody knows here. */
+  readonly unknown: number;
+  readonly expires: string;
+  readonly written: WrittenBundle;
+}
+
+/** @throws airgap.*, bundle.*, keys.missing, published.no-root */
+export async function exportBundle(options: BundleExportOptions): Promise<BundleExportReport> {
+  const { home, keyring, place, dryRun } = options;
+  const site = readSite(home, options.site);
+  const scratch = fs.mkdtempSync(join(tmpdir(), 'patchferry-bundle-'));
+  try {
+    const published = await readPublished(home, scratch, options.signal);
+    if (published.targets.size === 0) throw fault('nothing-published', 'nothing is published yet');
+    const { roots, signer, media } = await signerOf(home, keyring);
+    if (options.medium === 'stick') readMedium(place, [...media, site.signKey], { site: site.name, kind: 'content' });
+    else if (!dryRun) fs.mkdirSync(place, { recursive: true });
+    const documents = await readDocuments(published);
+    const store = openPayloadStore(join(home.repositoryFolder, 'payloads'));
+    const { wishes, unknown } = await wishOf(options, site, documents, store);
+    const fetches = !dryRun && (options.fetch || options.what === 'request' || site.oneWay);
+    const fetched = fetches ? await download(home, wishes, store, options) : { fetched: 0, bytes: 0, failed: [] };
+
+    const has = options.full || site.oneWay ? new Set<string>() : readHas(home, site.name);
+    const contents = contentsOf({ repository: home.repositoryFolder, published, documents, wishes, has, store });
+    contents.entries.unshift({ path: RECEIVED_FILE, bytes: encodeReceived(site.name, site.returned) });
+    const { about, after, left } = numbered(options, site, published, contents.entries, has.size > 0);
+    const line = dryRun ? undefined : options.progress('onto the medium, bytes', undefined);
+    let written: WrittenBundle;
+    try {
+      if (!dryRun) {
+        noteExport(home, site.name, about.sequence, contents.keeps);
+        writeSite(home, after); // the number is given out before it can be on any stick
+        dropOtherDrafts(airgapFolders(home).drafts, site.name, about.sequence);
+      }
+      written = await writeBundle({
+        work: airgapFolders(home).drafts,
+        place,
+        medium: 'none', // looked at above
+        container: options.container,
+        signer,
+        about,
+        entries: contents.entries,
+        sealTo: [site.boxKey],
+        partBytes: options.volumeBytes,
+        whenFull: options.span ? 'fill' : 'refuse',
+        only: options.chunks ?? left,
+        keepDraft: true, // a chunk that arrives damaged is written again from it
+        dryRun,
+        signal: options.signal,
+        onProgress: (done) => line?.at(done),
+      });
+    } finally {
+      line?.end();
+    }
+    if (!dryRun) {
+      writeRoots(place, roots);
+      if (options.chunks === undefined && after.last !== null)
+        writeSite(home, { ...readSite(home, site.name), last: { ...after.last, left: [...written.left] } });
+    }
+    return {
+      site: site.name,
+      sequence: about.sequence,
+      since: about.since ?? null,
+      what: options.what,
+      documents: contents.documents,
+      payloads: contents.payloads,
+      payloadBytes: contents.payloadBytes,
+      download: fetched,
+      lacking: contents.lacking,
+      unknown,
+      expires: utcSeconds(about.expires),
+      written,
+    };
+  } finally {
+    fs.rmSync(scratch, { recursive: true, force: true });
+  }
+}
+
+/** The signer is a timestamp key that the published root names, so that every side can tell it from the root it pinned. */
+export async function signerOf(
+  home: PublisherHome,
+  keyring: Keyring,
+): Promise<{ roots: { name: string; bytes: Uint8Array }[]; signer: Signer; media: readonly string[] }> {
+  const folder = join(home.repositoryFolder, 'metadata');
+  const names = fs.existsSync(folder) ? fs.readdirSync(folder).filter((name) => /^\d+\.root\.json$/.test(name)) : [];
+  const roots = names.map((name) => ({ name, bytes: fs.readFileSync(join(folder, name)) }));
+  const keys = publisherKeys(
+    roots.map(({ bytes }) => bytes),
+    undefined,
+  );
+  const [signer] = await keyring.signers('timestamp', keys.bundles, 1);
+  if (signer === undefined) throw fault('nothing-published', 'the published root names no timestamp key of this home');
+  return { roots, signer, media: keys.media };
+}
+
+async function wishOf(
+  options: BundleExportOptions,
+  site: SiteRecord,
+  documents: Documents,
+  store: ReturnType<typeof openPayloadStore>,
+): Promise<{ wishes: Wish[]; unknown: number }> {
+  if (options.what === 'metadata') return { wishes: [], unknown: 0 };
+  if (options.what === 'profile') return { wishes: await wishOfProfile(documents, site, store), unknown: 0 };
+  if (options.request === undefined) throw fault('no-request', `no request of ${site.name} is here`);
+  const { wishes, unknown } = await wishOfRequest(documents, options.request, site, store);
+  return { wishes, unknown: unknown.length };
+}
+
+/** The same contents are the same bundle, so that an export that was cut off, or the next stick, goes on with it. */
+function numbered(
+  options: BundleExportOptions,
+  site: SiteRecord,
+  published: Published,
+  entries: readonly { readonly path: string }[],
+  builds: boolean,
+) {
+  const hash = createHash('sha256');
+  for (const entry of entries) {
+    hash.update(`${entry.path}\n`);
+    if ('bytes' in entry) hash.update(sha256Of(entry.bytes as Uint8Array));
+  }
+  hash.update(options.request?.id ?? '');
+  const digest = hash.digest('hex');
+  const same =
+    site.last !== null && site.last.digest === digest && site.last.sequence > site.acknowledged ? site.last : undefined;
+  const sequence = same?.sequence ?? site.sent + 1;
+  const ends = ['timestamp', 'snapshot'].map((role) => published.files.get(role)?.expires ?? Number.MAX_SAFE_INTEGER);
+  const madeAt = same === undefined ? options.clock.now() : Date.parse(same.madeAt);
+  const expires = Math.min(...ends);
+  const left = same === undefined || same.left.length === 0 ? undefined : same.left.flatMap(numbersOf);
+  const after: SiteRecord = {
+    ...site,
+    sent: Math.max(site.sent, sequence),
+    request: options.request === undefined ? site.request : { id: options.request.id, sequence: options.request.sequence },
+    last: { sequence, digest, madeAt: utcSeconds(madeAt), expires: utcSeconds(expires), left: same?.left ?? [] },
+  };
+  const about = {
+    kind: 'content' as const,
+    site: site.name,
+    sequence,
+    from: 'publisher',
+    since: builds ? site.acknowledged : undefined,
+    answers: options.request === undefined ? undefined : { id: options.request.id, sequence: options.request.sequence },
+    note: {
+      profile: 'updates for this site',
+      metadata: 'documents only; payloads follow when they are asked for',
+      request: 'what was asked for',
+    }[options.what],
+    madeAt,
+    expires,
+  };
+  return { about, after, left };
+}
+
+function numbersOf({ first, last }: ChunkRange): number[] {
+  return Array.from({ length: last - first + 1 }, (_, at) => first + at);
+}
+
+function dropOtherDrafts(drafts: string, site: string, sequence: number): void {
+  const own = new RegExp(`^${site.replaceAll('.', '\\.')}-(\\d+)-content$`);
+  for (const name of fs.existsSync(drafts) ? fs.readdirSync(drafts) : []) {
+    const number = own.exec(name)?.[1];
+    if (number !== undefined && Number(number) !== sequence) fs.rmSync(join(drafts, name), { recursive: true, force: true });
+  }
+}

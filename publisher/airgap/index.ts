@@ -1,0 +1,6 @@
+// The sneakernet of the publisher: sites, bundles out, returns in. README.md is its manual.
+export { type BundleExportOptions, type BundleExportReport, exportBundle, signerOf } from './export.ts';
+export { fault } from './faults.ts';
+export { readDocuments, wishOfRequest } from './plan.ts';
+export { type ReturnsReport, requestFor, takeReturns } from './returns.ts';
+export { addSite, airgapFolders, listSites, readSite, type SiteRecord } from './sites.ts';
