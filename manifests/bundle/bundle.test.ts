@@ -105,9 +105,15 @@ test('progress counts to its total; an abort stops and can be gone on with', asy
   const seen: [number, number][] = [];
   const stop = new AbortController();
   const options = {
-    ...{ work: stage.work, entries: stage.entries, place: stage.stick, signer: stage.signer, chunkBytes: CHUNK },
+    work: stage.work,
+    entries: stage.entries,
+    place: stage.stick,
+    signer: stage.signer,
+    chunkBytes: CHUNK,
     about: { kind: 'content' as const, site: 'ward-7', sequence: 8, from: 'p', madeAt: AT, expires: AT + 1e9 },
-    ...{ container: 'folder' as const, medium: 'none' as const, partBytes: 5 * CHUNK },
+    container: 'folder' as const,
+    medium: 'none' as const,
+    partBytes: 5 * CHUNK,
   };
   const onProgress = (bytes: number, total: number) => {
     seen.push([bytes, total]);

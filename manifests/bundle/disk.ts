@@ -11,6 +11,8 @@ export interface Disk {
   write(handle: number, bytes: Uint8Array, position: number): void;
   truncate(handle: number, length: number): void;
   sync(handle: number): void;
+  /** Flushes many files, several at once: the disk's journal then takes them together. */
+  syncFiles(paths: readonly string[]): Promise<void>;
   syncFolder(path: string): void;
   rename(from: string, to: string): void;
   makeFolder(path: string, mode?: number): void;
@@ -29,6 +31,9 @@ const FLAGS = {
   'r+': fs.constants.O_RDWR | NO_FOLLOW,
   wx: fs.constants.O_RDWR | fs.constants.O_CREAT | fs.constants.O_EXCL | NO_FOLLOW,
 } as const;
+
+/** Node has four threads for this. */
+const SYNCS_AT_ONCE = 4;
 
 export const realDisk: Disk = {
   open: (path, flags, mode = 0o644) => fs.openSync(path, FLAGS[flags], mode),
@@ -49,6 +54,20 @@ export const realDisk: Disk = {
   },
   truncate: (handle, length) => fs.ftruncateSync(handle, length),
   sync: (handle) => fs.fsyncSync(handle),
+  async syncFiles(paths) {
+    const waiting = [...paths];
+    const worker = async () => {
+      for (let path = waiting.pop(); path !== undefined; path = waiting.pop()) {
+        const handle = await fs.promises.open(path, 'r+');
+        try {
+          await handle.sync();
+        } finally {
+          await handle.close();
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: SYNCS_AT_ONCE }, worker));
+  },
   syncFolder(path) {
     if (process.platform === 'win32') return; // Windows cannot open a folder for this
     const handle = fs.openSync(path, 'r');

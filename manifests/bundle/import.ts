@@ -267,6 +267,7 @@ async function take(
       });
     }
     done += bytes?.length ?? 0;
+    if (staged.flushDue()) await staged.flush();
     options.onProgress?.(done, total);
   };
   try {
@@ -291,13 +292,13 @@ async function take(
   } finally {
     // Pulled out or stopped: what was taken is kept, when the receiving disk itself still works.
     try {
-      staged.flush();
+      await staged.flush();
     } catch {
       // the first error says what happened
     }
     staged.close();
   }
-  staged.flush();
+  await staged.flush();
   const missing = staged.missing();
   const damaged = missing.length === 0 ? await staged.check(options.signal) : [];
   if (missing.length === 0 && damaged.length === 0) {

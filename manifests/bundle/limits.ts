@@ -34,7 +34,7 @@ export const BUNDLE_LIMITS = {
   requestBytes: 32 * 1024 * 1024,
   requestRows: 200_000,
   /** Bytes between two flushes of what was received. */
-  flushBytes: 64 * 1024 * 1024,
+  flushBytes: 256 * 1024 * 1024,
   /** Bytes kept free on the receiving disk and on the medium. */
   reserveBytes: 8 * 1024 * 1024,
   /** Milliseconds 7-Zip may take to list; and for each GiB to pack or unpack, beside a fixed minute. */

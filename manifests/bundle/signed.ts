@@ -54,8 +54,13 @@ export function readSigned<S extends z.ZodType>(
   if (!/^[0-9a-f]{64}$/.test(key) || !/^[0-9a-f]{128}$/.test(value)) throw malformed('its signature has no valid form');
   // Deep nesting would overflow the walk below; JSON.parse itself is iterative.
   if (depthOf(text) > DEPTH) throw malformed(`is nested deeper than ${DEPTH} levels`);
-  if (`${canonicalJson({ body: file.body, signature: { key, value } })}\n` !== text)
-    throw malformed('is not in canonical form');
+  let canonical: string;
+  try {
+    canonical = `${canonicalJson({ body: file.body, signature: { key, value } })}\n`;
+  } catch (cause) {
+    throw malformed('holds a number that is none', cause); // 1e999 is read as infinity
+  }
+  if (canonical !== text) throw malformed('is not in canonical form');
   if (keys !== 'any' && !keys.includes(key)) {
     throw fault('unsigned', `${where} is signed by the key ${key.slice(0, 16)}…, which does not count here`, { where });
   }

@@ -29,10 +29,12 @@ export interface Staged {
   readonly leaves: Buffer;
   has(chunk: number): boolean;
   missing(): number[];
-  /** Takes a chunk that was read from a medium; false when it is not the one that was signed. */
+  /** Takes a chunk that was read from a medium; false when it is not the one that was signed. Never while a flush runs. */
   take(chunk: number, stored: Buffer, leaf: Buffer): boolean;
   /** Makes what was taken so far survive a power cut. */
-  flush(): void;
+  flush(): Promise<void>;
+  /** Whether enough was taken for a flush. */
+  flushDue(): boolean;
   /** Bytes of entries that are still to come. */
   bytesLeft(): number;
   /** Hashes what was not hashed on its way; damaged chunks are forgotten and named. Empty when all entries are right. */
@@ -157,10 +159,10 @@ export function openStaged(options: OpenStagedOptions): Staged {
   });
   const has = (chunk: number) => done[chunk] === 1 || fresh.has(chunk);
 
-  const flush = () => {
+  const flush = async () => {
     if (fresh.size === 0) return;
-    for (const entry of dirty) disk.sync(handleOf(entry));
     closeOpen();
+    await disk.syncFiles([...dirty].map(pathOf));
     for (const chunk of fresh) done[chunk] = 1;
     replaceFile(disk, join(folder, DONE), done);
     fresh.clear();
@@ -213,17 +215,17 @@ export function openStaged(options: OpenStagedOptions): Staged {
       }
       fresh.add(chunk);
       unflushed += plain.length;
-      if (unflushed >= BUNDLE_LIMITS.flushBytes) flush();
       return true;
     },
     flush,
+    flushDue: () => unflushed >= BUNDLE_LIMITS.flushBytes,
     bytesLeft() {
       let bytes = 0;
       for (let chunk = 0; chunk < index.chunkCount; chunk++) if (!has(chunk)) bytes += storedBytes(index, chunk, chunk);
       return bytes;
     },
     async check(signal) {
-      flush();
+      await flush();
       for (const [entry, { size }] of entries.entries()) {
         if (size === 0) disk.truncate(handleOf(entry), 0);
       }

@@ -44,6 +44,12 @@ export function faultyDisk(at: number, how: 'pull' | 'kill'): FaultyDisk {
       act('fsync');
       realDisk.sync(handle);
     },
+    syncFiles(paths) {
+      return new Promise((resolve) => {
+        act('fsync');
+        resolve(realDisk.syncFiles(paths));
+      });
+    },
     syncFolder(path) {
       act('fsync');
       realDisk.syncFolder(path);
