@@ -144,8 +144,8 @@ export interface MockServer {
   close(): Promise<void>;
 }
 
-/** Serves a folder as an ordinary mirror does: strong ETag, 304, 404. */
-export async function serveMock(root: string, options: { etags?: boolean } = {}): Promise<MockServer> {
+/** Serves a folder as an ordinary mirror does: strong ETag or only a date, 304, 404. */
+export async function serveMock(root: string, options: { etags?: boolean; modified?: string } = {}): Promise<MockServer> {
   const requests: string[] = [];
   const server = http.createServer((request, response) => {
     const path = decodeURIComponent((request.url ?? '').slice(1));
@@ -162,7 +162,15 @@ export async function serveMock(root: string, options: { etags?: boolean } = {})
       response.writeHead(304, { etag }).end();
       return;
     }
-    response.writeHead(200, { 'content-length': bytes.length, ...(options.etags === false ? {} : { etag }) }).end(bytes);
+    if (options.modified !== undefined && request.headers['if-modified-since'] === options.modified) {
+      response.writeHead(304).end();
+      return;
+    }
+    const validators = {
+      ...(options.etags === false ? {} : { etag }),
+      ...(options.modified === undefined ? {} : { 'last-modified': options.modified }),
+    };
+    response.writeHead(200, { 'content-length': bytes.length, ...validators }).end(bytes);
   });
   await new Promise<void>((resolve) => {
     server.listen(0, '127.0.0.1', () => resolve());

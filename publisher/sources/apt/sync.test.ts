@@ -109,6 +109,15 @@ describe('sync of an APT repository', () => {
     assert.deepEqual(server.requests, [`GET ${IN_RELEASE} 200`]);
   });
 
+  it('a mirror that only tells dates costs one conditional request as well', async () => {
+    await server.close();
+    server = await serveMock(root, { etags: false, modified: new Date(Date.now() - 86_400_000).toUTCString() });
+    await sync();
+    server.requests.length = 0;
+    assert.equal((await sync()).changed, false);
+    assert.deepEqual(server.requests, [`GET ${IN_RELEASE} 304`]);
+  });
+
   it('a mirror that does not keep by-hash is asked for the plain name', async () => {
     server.intercept = (path, _, response) => path.includes('by-hash') && response.writeHead(404).end() !== undefined;
     assert.equal((await sync()).patches.length, 2);
