@@ -18,8 +18,10 @@ export { EXPLAIN_LIMITS, type ExplainStep, type Explanation, explain, type Patch
 export { ALERTS, type FreshnessDecision, type FreshnessInput, freshnessDecision } from './freshness.ts';
 export { type FuseReport, type FuseState, fuseState } from './fuse.ts';
 export { type KevIndex, type KevListing, kevFrom, kevIndex, kevOf } from './kev.ts';
+export { NO_SITE, type OverlayInput, type RefusedItem, type SiteRules, siteRules } from './overlay.ts';
 export { matches } from './pattern.ts';
 export { type KeptWayBack, type RollbackOrder, readStop, recallsOf, rollbackOrder, type Stop, stopsOf } from './recall.ts';
+export { type Hold, type OwnerChoice, releasedAt } from './release.ts';
 export {
   bucketOf,
   gateOpens,
@@ -31,9 +33,11 @@ export {
   shareAt,
   signRollout,
   staggeredStart,
+  staggerPlace,
   type Turn,
   turnOf,
 } from './rollout.ts';
+export { chosenWindows } from './schedule.ts';
 export {
   type GroupParts,
   signedDelegationOf,
@@ -44,6 +48,19 @@ export {
   signedWaiverOf,
   signedWindow,
 } from './sign.ts';
+export {
+  generatedFleet,
+  SIMULATION_LIMITS,
+  type SimCollision,
+  type SimHost,
+  type SimOptions,
+  type SimPatch,
+  type SimPolicy,
+  type SimRelease,
+  type SimSite,
+  type Simulation,
+  simulateFleet,
+} from './simulate.ts';
 export type { Standing } from './standing.ts';
 export type { HostMemory } from './states.ts';
 export {

@@ -1,6 +1,6 @@
 // Rollouts without a server: each host works out from the signed rollout and its own id whether its turn has come. A bucket never
 // changes for one id, a ramp never falls, a ring that opened stays open: so a chosen host stays chosen (field guide 8, row 3).
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { Gate, Rollout, SignedRing, SignedRollout } from '#manifests/schema';
 import { hasLabels, type Who } from './targeting.ts';
 import { byText, momentOf } from './text.ts';
@@ -12,7 +12,7 @@ const HOUR_MS = 3_600_000;
  * over 2^64. The last 11 bits are dropped, so that the largest is still less than 1.
  */
 export function bucketOf(rolloutId: string, agent: string): number {
-  const digest = createHash('sha256').update(`rollout-v1${rolloutId}${agent}`, 'utf8').digest();
+  const digest = hash('sha256', `rollout-v1${rolloutId}${agent}`, 'buffer');
   return (digest.readUInt32BE(0) * 0x20_0000 + (digest.readUInt32BE(4) >>> 11)) / 0x20_0000_0000_0000;
 }
 
@@ -204,20 +204,24 @@ export function gateOpens(
   return Math.max(at, Math.ceil(soaked / 1_000) * 1_000);
 }
 
+/** Where a host stands among those of its ring that start in one window, in [0, 1). */
+export function staggerPlace(ring: Pick<SignedRing, 'name'>, agent: string): number {
+  return bucketOf(`stagger/${ring.name}`, agent);
+}
+
 /**
  * When in a window this host starts, so that no more than the ring's share runs at once: hosts are spread over as many turns as
  * that takes, each as long as a run. A hint: when the window is too short for so many turns, more run together.
+ * @param place of `staggerPlace`
  */
 export function staggeredStart(
-  ring: Pick<SignedRing, 'maxConcurrency' | 'hosts' | 'name'>,
-  agent: string,
+  { maxConcurrency: limit, hosts }: Pick<SignedRing, 'maxConcurrency' | 'hosts'>,
+  place: number,
   window: { readonly opensAt: number; readonly startsUntil: number },
   runMs: number,
 ): number {
-  const { maxConcurrency: limit, hosts } = ring;
   if (limit === null || runMs <= 0) return window.opensAt;
   const turns = 'percent' in limit ? Math.ceil(100 / limit.percent) : hosts === null ? 1 : Math.ceil(hosts / limit.hosts);
   const room = Math.max(1, Math.floor((window.startsUntil - window.opensAt - 1) / runMs) + 1);
-  const turn = Math.floor(bucketOf(`stagger/${ring.name}`, agent) * Math.min(turns, room));
-  return window.opensAt + turn * runMs;
+  return window.opensAt + Math.floor(place * Math.min(turns, room)) * runMs;
 }

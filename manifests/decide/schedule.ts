@@ -5,7 +5,7 @@ import { catchUp, type Wake } from './catch-up.ts';
 import { fitting, timeNeeded } from './estimate.ts';
 import type { SiteRules } from './overlay.ts';
 import type { OwnerChoice } from './release.ts';
-import { ringOf, staggeredStart } from './rollout.ts';
+import { ringOf, staggeredStart, staggerPlace } from './rollout.ts';
 import type { Who } from './targeting.ts';
 import { counted, momentOf } from './text.ts';
 import { ALWAYS_OPEN, purposeState, type WindowState, windowState, windowsFor } from './window.ts';
@@ -127,7 +127,7 @@ function fitted(
   if (end - at >= plan.estimateMs) {
     const ring = who === null || group.rollout === undefined ? undefined : ringOf(group.rollout, who);
     if (ring === undefined || who === null || urgent) return plan;
-    const start = staggeredStart(ring, who.agent, window, plan.estimateMs);
+    const start = staggeredStart(ring, staggerPlace(ring, who.agent), window, plan.estimateMs);
     if (at >= start) return plan;
     return {
       ...plan,
