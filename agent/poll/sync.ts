@@ -1,6 +1,6 @@
 // One poll: which relay, what it has, is it genuine. The repository's trust is in `trust`; here is in what order relays are
 // asked, how long one that failed is left alone (on disk), and which documents of the repository concern this host.
-import { PatchferryError } from '#manifests/errors';
+import { isFault, PatchferryError } from '#manifests/errors';
 import type { PayloadStore } from '#manifests/repository';
 import { type ContentRef, canonicalJson, type DocumentKind, type DocumentOf, decodeDocument } from '#manifests/schema';
 import type { Fetcher, Origin } from '#manifests/transfer';
@@ -159,11 +159,25 @@ export async function fetchPayloads(
   );
   const total = missing.reduce((sum, { size }) => sum + size, 0);
   let done = 0;
+  let absent: PatchferryError | undefined;
   for (const ref of missing) {
     options.signal?.throwIfAborted();
-    await store.fetch(origin, ref, {
-      onBytes: (bytes) => options.onBytes?.((done += bytes), total),
-      ...(options.signal === undefined ? {} : { signal: options.signal }),
-    });
+    try {
+      await store.fetch(origin, ref, {
+        onBytes: (bytes) => options.onBytes?.((done += bytes), total),
+        ...(options.signal === undefined ? {} : { signal: options.signal }),
+      });
+    } catch (error) {
+      // What no relay has is no reason to leave the rest: each is asked for, so that a relay without a line knows what to ask for.
+      if (!(error instanceof PatchferryError) || !isAbsent(error)) throw error;
+      absent ??= error;
+    }
   }
+  if (absent !== undefined) throw absent;
+}
+
+/** Whether every relay that was asked says that it does not have it. */
+function isAbsent(error: PatchferryError): boolean {
+  const reasons = error.cause instanceof AggregateError ? (error.cause.errors as unknown[]) : [error];
+  return reasons.every((reason) => isFault(reason, 'transfer.missing'));
 }

@@ -43,8 +43,6 @@ export interface ServeOptions {
   readonly mirror: string;
   /** By path, `/inbox/results`. */
   readonly posts: ReadonlyMap<string, PostHandler>;
-  /** Told the path of each file of a repository that was asked for and is not here. */
-  readonly onMissing?: ((path: string) => void) | undefined;
   /** By path, `/metrics`. */
   readonly pages?: ReadonlyMap<string, PageHandler>;
   /** Told the path of each file of a repository that was asked for and is not here. */
