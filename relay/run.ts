@@ -18,7 +18,8 @@ import {
   syncMirror,
 } from './mirror/index.ts';
 import { type ServeLimits, startServer } from './serve/index.ts';
-import { foldersOf, type RelaySettings } from './settings.ts';
+import { foldersOf, type RelaySettings, serveRatesOf } from './settings.ts';
+import { openSite } from './site/index.ts';
 import { noteSync, readStatus } from './status.ts';
 
 export const RUN_LIMITS = {
@@ -77,16 +78,29 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
   const roster = rosterSource(folders.mirror, log);
   const soon = debounce(RUN_LIMITS.gatherMs, () => void forward());
   const inbox = openInbox(spool, ledger, roster, log, soon.call);
+  const site = openSite({ folders, rebootLeases: settings.rebootLeases, clock, log });
   const limits = { limitBytes: INBOX_LIMITS.envelopeBytes, memoryBytes: INBOX_LIMITS.memoryBytes };
-  const post = (handle: (bytes: Uint8Array) => Promise<{ status: number; body: object }>) => ({ ...limits, handle });
+  const post = (kind: 'results' | 'enrolments', take: (bytes: Uint8Array) => Promise<{ status: number; body: object }>) => ({
+    ...limits,
+    async handle(bytes: Uint8Array) {
+      const told = await take(bytes);
+      site.envelope(kind, bytes, told.status);
+      return told;
+    },
+  });
 
   let syncAt = 0;
   let syncing: Promise<SyncReport | undefined> | undefined;
   const sync = () => {
-    syncing ??= syncOnce(settings, { clock, log, signal }, origins).finally(() => {
-      syncing = undefined;
-      syncAt = nextSyncAt(clock.monotonic(), readStatus(folders.status).failuresInARow, settings.syncEvery, random());
-    });
+    syncing ??= syncOnce(settings, { clock, log, signal }, origins)
+      .then((report) => {
+        site.fetched(report?.fetchedBytes ?? 0);
+        return report;
+      })
+      .finally(() => {
+        syncing = undefined;
+        syncAt = nextSyncAt(clock.monotonic(), readStatus(folders.status).failuresInARow, settings.syncEvery, random());
+      });
     return syncing;
   };
 
@@ -97,6 +111,7 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
     forwarding ??= forwardAll(spool, ledger, hops, { log, signal })
       .then((report) => {
         forwardFailures = report.waiting === 0 ? 0 : forwardFailures + 1;
+        site.passedOn(report.delivered);
         if (report.waiting > 0) log.warn({ waiting: report.waiting, reasons: report.reasons }, 'results wait to be forwarded');
         else if (report.delivered > 0) log.info({ delivered: report.delivered }, 'results forwarded');
         return report;
@@ -126,17 +141,23 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
       mirror: folders.mirror,
       ...(settings.site === undefined ? {} : { onMissing: (path: string) => asked.note(path) }),
       posts: new Map([
-        ['/inbox/results', post((bytes) => inbox.result(bytes))],
-        ['/inbox/enrolments', post((bytes) => inbox.enrolment(bytes))],
+        ['/inbox/results', post('results', (bytes) => inbox.result(bytes))],
+        ['/inbox/enrolments', post('enrolments', (bytes) => inbox.enrolment(bytes))],
+        ...site.posts,
       ]),
+      pages: site.pages,
       health: remembered(1_000, () => healthOf(folders, spool.counts())),
       log,
       clock,
+      rates: serveRatesOf(settings),
+      tls: settings.tls,
       ...(options.limits === undefined ? {} : { limits: options.limits }),
     });
+    site.watch(() => server.traffic());
     const ticks = schedule(
       RUN_LIMITS.tick,
       () => {
+        site.tick();
         if (origins.length > 0 && clock.monotonic() >= syncAt) void sync();
         if (hops.length > 0 && clock.monotonic() >= forwardAt) void forward();
       },
@@ -158,6 +179,7 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
         await dropTicks?.destroy();
         soon.cancel();
         await server.close();
+        site.close();
         await Promise.allSettled([syncing, forwarding, drop.idle()]);
         await spool.close().catch((error: Error) => log.error({ error: error.message }, 'the spool could not be flushed'));
         await Promise.allSettled([...origins, ...hops].map((each) => each.close()));

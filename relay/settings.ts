@@ -5,6 +5,8 @@ import type { CommandContext, OptionSpec } from '#manifests/platform/cli';
 import { readSettings } from '#manifests/platform/settings';
 import { line, list, name } from '#manifests/schema';
 import { PAYLOAD_CHOICES } from './mirror/index.ts';
+import type { ServeRates } from './serve/index.ts';
+import { LEASE_CHOICES } from './site/index.ts';
 
 const DEFAULT_FILE = '/etc/patchferry/relay.yaml';
 
@@ -38,6 +40,18 @@ export const relaySettings = z.strictObject({
   /** What leaves on a stick: sealed results with the missing list, the missing list alone, or nothing at all. */
   returns: z.enum(RETURN_CHOICES).default('results'),
   requestLevel: z.enum(REQUEST_LEVELS).default('names'),
+  /** Serve https with these PEM files; clientCa demands a certificate of each client. */
+  tls: z.strictObject({ cert: place, key: place, clientCa: place.optional() }).optional(),
+  /** How fast clients are served: KiB a second of all and of one, requests a second of one; without, as fast as it goes. */
+  serveRate: z
+    .strictObject({
+      totalKiB: z.int().min(1).max(100_000_000).optional(),
+      clientKiB: z.int().min(1).max(100_000_000).optional(),
+      clientRequests: z.int().min(1).max(1_000_000).optional(),
+    })
+    .default({}),
+  /** Reboot leases: for agents of the roster, for other FleetLock clients too, or not at all. */
+  rebootLeases: z.enum(LEASE_CHOICES).default('signed'),
   logLevel: z.enum(['silent', 'error', 'warn', 'info', 'debug']).default('info'),
 });
 export type RelaySettings = z.infer<typeof relaySettings>;
@@ -65,6 +79,16 @@ export function settingsOf(context: Pick<CommandContext, 'options'>): RelaySetti
   });
 }
 
+/** Rates as the server takes them. */
+export function serveRatesOf({ serveRate }: Pick<RelaySettings, 'serveRate'>): ServeRates {
+  const { totalKiB, clientKiB, clientRequests } = serveRate;
+  return {
+    total: totalKiB === undefined ? undefined : totalKiB * 1024,
+    ofOne: clientKiB === undefined ? undefined : clientKiB * 1024,
+    requestsOfOne: clientRequests,
+  };
+}
+
 /** Where a relay keeps what. */
 export interface RelayFolders {
   readonly mirror: string;
@@ -76,6 +100,13 @@ export interface RelayFolders {
   readonly runLock: string;
   /** What happened last, for `status`. */
   readonly status: string;
+  /** Reboot leases. */
+  readonly leases: string;
+  /** Who was heard when, and what went over the line. */
+  readonly observed: string;
+  /** The two folders that all of these lie in. */
+  readonly state: string;
+  readonly cache: string;
   /** Keys of the site, staging, numbers of bundles, what was asked for. */
   readonly courier: string;
 }
@@ -89,6 +120,10 @@ export function foldersOf({ stateDir, cacheDir }: Pick<RelaySettings, 'stateDir'
     lock: join(stateDir, 'sync.lock'),
     runLock: join(stateDir, 'run.lock'),
     status: join(stateDir, 'status.json'),
+    leases: join(stateDir, 'leases.json'),
+    observed: join(stateDir, 'observed.json'),
+    state: stateDir,
+    cache: cacheDir,
     courier: join(stateDir, 'courier'),
   };
 }

@@ -2,6 +2,8 @@
 import type { ProgramSpec } from '#manifests/platform/cli';
 import { SETTING_OPTIONS } from '../settings.ts';
 import { courierKey, exportCommand, importCommand, show } from './courier.ts';
+import { doctor } from './doctor.ts';
+import { nginxConfigCommand } from './front.ts';
 import { gc, status, verify } from './look.ts';
 import { run, sync } from './work.ts';
 
@@ -10,5 +12,5 @@ export const program: ProgramSpec = {
   summary: 'A distribution point: mirrors a signed repository, serves it, takes results in and brings them on.',
   version: '0.1.0',
   globalOptions: SETTING_OPTIONS,
-  commands: [run, sync, importCommand, exportCommand, show, courierKey, status, verify, gc],
+  commands: [run, sync, importCommand, exportCommand, show, courierKey, status, verify, gc, doctor, nginxConfigCommand],
 };

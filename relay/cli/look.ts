@@ -2,20 +2,28 @@
 import { EXIT } from '#manifests/errors';
 import type { CommandSpec } from '#manifests/platform/cli';
 import { systemClock } from '#manifests/platform/clock';
+import { writeFileAtomic } from '#manifests/platform/files';
 import { formatBytes } from '#manifests/platform/progress';
 import { openTrust } from '#manifests/trust';
 import { waitingIn } from '../inbox/index.ts';
 import { collectGarbage, currentGeneration, mirrorLayout, summaryOf, verifyMirror } from '../mirror/index.ts';
 import { foldersOf, settingsOf } from '../settings.ts';
+import { gatherFacts, renderSite } from '../site/index.ts';
 import { readStatus } from '../status.ts';
 
 export const status: CommandSpec = {
   name: 'status',
   summary: 'what is served, how old it is, what waits, what went wrong last',
-  examples: [{ line: 'patchferry-relay status --json', says: 'exit 0: all is well; exit 1: something needs a look' }],
+  options: [{ flags: '--html <file>', says: "write the site's status page into this file too" }],
+  examples: [
+    { line: 'patchferry-relay status --json', says: 'exit 0: all is well; exit 1: something needs a look' },
+    { line: 'patchferry-relay status --html site.html', says: 'the page that the relay serves at /site/, as a file' },
+  ],
   run(context) {
     const settings = settingsOf(context);
     const folders = foldersOf(settings);
+    const { html } = context.options;
+    if (typeof html === 'string') writeFileAtomic(html, renderSite(gatherFacts({ folders, clock: systemClock })));
     const generation = currentGeneration(mirrorLayout(folders.mirror));
     const last = readStatus(folders.status);
     const waiting = waitingIn(folders.inbox);

@@ -40,7 +40,11 @@ export interface TestContent {
   readonly index?: Uint8Array;
   readonly agents?: readonly TestAgent[];
   readonly revoked?: readonly TestAgent[];
-  /** Further signed documents of the role `waivers`, by path. */
+  /** What agents are called, by id; else their id. */
+  readonly titles?: Readonly<Record<string, string>>;
+  /** Further signed documents of the role `policy`, by path. */
+  readonly policy?: Readonly<Record<string, Uint8Array>>;
+  /** Further signed documents of the role `waivers` (here it may sign halts too), by path. */
   readonly others?: Readonly<Record<string, Uint8Array>>;
 }
 
@@ -109,7 +113,10 @@ export async function makePublisher(folder: string, now: () => number = Date.now
       const index = await put(content.index ?? Buffer.from('Origin: test\n'));
       const documents: Record<'catalog' | 'policy' | 'roster' | 'waivers', Record<string, Uint8Array>> = {
         catalog: { 'catalogs/test-1.json.zst': encodeDocument('catalog', catalogOf(content, index, at)) },
-        policy: { 'policy/baselines/base.json.zst': encodeDocument('resolved-baseline', baselineOf(content, at)) },
+        policy: {
+          'policy/baselines/base.json.zst': encodeDocument('resolved-baseline', baselineOf(content, at)),
+          ...content.policy,
+        },
         roster: { 'roster/roster.json.zst': encodeDocument('roster', rosterOf(content, collector, at)) },
         waivers: { ...content.others },
       };
@@ -133,7 +140,7 @@ export async function makePublisher(folder: string, now: () => number = Date.now
           delegations: [
             { name: 'catalog', ...keysOf('catalog'), paths: ['catalogs/*'] },
             { name: 'policy', ...keysOf('policy'), paths: ['policy/baselines/*', 'policy/groups/*'] },
-            { name: 'waivers', ...keysOf('waivers'), paths: ['waivers/*'] },
+            { name: 'waivers', ...keysOf('waivers'), paths: ['waivers/*', 'halts/*'] },
             { name: 'roster', ...keysOf('roster'), paths: ['roster/*'] },
           ],
         }),
@@ -235,10 +242,10 @@ function baselineOf({ patches }: TestContent, at: string): ResolvedBaseline {
   };
 }
 
-function rosterOf({ agents = [], revoked = [] }: TestContent, collector: BoxKeyPair, at: string): Roster {
+function rosterOf({ agents = [], revoked = [], titles = {} }: TestContent, collector: BoxKeyPair, at: string): Roster {
   const row = ({ id, signKey, boxKey }: TestAgent, status: 'approved' | 'revoked') => ({
     id,
-    title: id,
+    title: titles[id] ?? id,
     group: 'all',
     labels: {},
     signKey: signKey.publicKey,

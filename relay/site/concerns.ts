@@ -1,0 +1,163 @@
+// What needs a look at this relay, and what to do about it: the same list for the site page, /readyz, and `doctor`. Pure.
+import { ageText, countText, momentText, several } from '#manifests/page';
+import { formatBytes } from '#manifests/platform/progress';
+import type { SiteFacts, SiteHost } from './facts.ts';
+import { CONCERNS } from './limits.ts';
+
+export interface Concern {
+  /** disk, mirror, upstream, expiry, clock, roster, spool, leases, hosts */
+  readonly about: string;
+  /** `bad`: something does not work now. */
+  readonly level: 'old' | 'bad';
+  readonly says: string;
+  readonly next: string;
+}
+
+const HOUR = 3_600_000;
+
+/** Seconds since the last result of a host came here; null when none ever did. */
+export function evidenceAge({ lastResult }: SiteHost, at: number): number | null {
+  return lastResult === null ? null : Math.max(0, Math.floor((at - Date.parse(lastResult)) / 1_000));
+}
+
+export function concernsOf(facts: SiteFacts): Concern[] {
+  const at = Date.parse(facts.at);
+  return [...disk(facts), ...mirror(facts), ...fresh(facts, at), ...roster(facts, at), ...spool(facts, at), ...rest(facts, at)];
+}
+
+function disk({ disks }: SiteFacts): Concern[] {
+  return disks.flatMap(({ name, folder, freeBytes, sizeBytes }): Concern[] => {
+    const scarce = freeBytes < CONCERNS.freeBytes || freeBytes < sizeBytes * CONCERNS.freeShare;
+    if (!scarce) return [];
+    const bad = freeBytes < CONCERNS.fullBytes;
+    return [
+      {
+        about: 'disk',
+        level: bad ? 'bad' : 'old',
+        says: `${formatBytes(freeBytes)} of ${formatBytes(sizeBytes)} are free for ${name} (${folder})`,
+        next:
+          name === 'cache'
+            ? 'Run gc, mirror fewer payloads, or give the cache more room.'
+            : 'Make room: results can only be taken in while there is some.',
+      },
+    ];
+  });
+}
+
+function mirror({ generation, status }: SiteFacts): Concern[] {
+  const concerns: Concern[] = [];
+  if (generation === null)
+    concerns.push({
+      about: 'mirror',
+      level: 'bad',
+      says: 'nothing has been mirrored yet',
+      next: 'Set upstream and upstreamRoot, and run sync.',
+    });
+  if (status.failuresInARow > 0) {
+    const last = status.failures[0];
+    concerns.push({
+      about: 'upstream',
+      level: 'old',
+      says: `the last ${several(status.failuresInARow, 'sync', 'syncs')} failed, the last good one was ${status.lastGoodSync === null ? 'never' : momentText(status.lastGoodSync)}${last === undefined ? '' : `: ${last.message} (${last.code})`}`,
+      next: 'Check the line and the upstream; run sync --log-level debug to see each request.',
+    });
+  }
+  return concerns;
+}
+
+function fresh({ freshness }: SiteFacts, at: number): Concern[] {
+  if (freshness === null) return [];
+  const concerns: Concern[] = [];
+  const expires = momentText(freshness.expires === '' ? null : freshness.expires);
+  const next = 'Sync; if the upstream is as old, the publisher has to sign anew.';
+  if (freshness.hardExpired)
+    concerns.push({ about: 'expiry', level: 'bad', says: `the metadata expired ${expires}: agents install nothing new`, next });
+  else if (freshness.softExpired)
+    concerns.push({
+      about: 'expiry',
+      level: 'old',
+      says: `the metadata is older than it should be; it expires ${expires}`,
+      next,
+    });
+  else if (Date.parse(freshness.expires) - at < CONCERNS.expiryHours * HOUR)
+    concerns.push({ about: 'expiry', level: 'old', says: `the metadata expires ${expires}`, next });
+  if (freshness.clock !== 'ok')
+    concerns.push({
+      about: 'clock',
+      level: freshness.clock === 'behind' ? 'bad' : 'old',
+      says:
+        freshness.clock === 'behind'
+          ? 'the clock of this relay is behind what the newest signatures prove'
+          : 'the clock of this relay is much later than the newest signatures',
+      next: 'Set the clock, or its time server; leases and signed requests depend on it.',
+    });
+  return concerns;
+}
+
+function roster({ rosterSignedAt, generation }: SiteFacts, at: number): Concern[] {
+  if (generation === null) return [];
+  if (rosterSignedAt === null)
+    return [
+      {
+        about: 'roster',
+        level: 'bad',
+        says: 'there is no roster: no result is taken in',
+        next: 'Have the publisher publish one, then sync.',
+      },
+    ];
+  const days = Math.floor((at - Date.parse(rosterSignedAt)) / (24 * HOUR));
+  return days > CONCERNS.rosterDays
+    ? [
+        {
+          about: 'roster',
+          level: 'old',
+          says: `the roster was signed ${days} days ago; agents approved since are not known here`,
+          next: 'Sync; if the upstream has no newer one, this may be right.',
+        },
+      ]
+    : [];
+}
+
+function spool({ waiting, waitingSince }: SiteFacts, at: number): Concern[] {
+  const concerns: Concern[] = [];
+  if (waitingSince !== null && at - Date.parse(waitingSince) > CONCERNS.spoolHours * HOUR)
+    concerns.push({
+      about: 'spool',
+      level: 'old',
+      says: `${several(waiting.results, 'result')} and ${several(waiting.enrolments, 'enrolment')} wait, the oldest for ${ageText(Math.floor((at - Date.parse(waitingSince)) / 1_000))}`,
+      next: 'Check inboxForward and the line, or have them collected from the inbox folder; agents keep theirs until they are confirmed.',
+    });
+  if (waiting.refused > 0)
+    concerns.push({
+      about: 'spool',
+      level: 'old',
+      says: `${several(waiting.refused, 'item was', 'items were')} refused by the next hop`,
+      next: 'Read the reasons beside them in inbox/refused, then remove them.',
+    });
+  return concerns;
+}
+
+function rest({ leases, hosts }: SiteFacts, at: number): Concern[] {
+  const concerns: Concern[] = [];
+  if (leases === null)
+    concerns.push({
+      about: 'leases',
+      level: 'old',
+      says: 'the file of reboot leases cannot be understood',
+      next: 'Nothing need be done: a running relay waits until all old leases have ended and writes it anew.',
+    });
+  const silent = hosts.filter(
+    (host) => host.standing === 'approved' && (evidenceAge(host, at) ?? 0) > CONCERNS.silentHours * 3_600,
+  );
+  if (silent.length > 0)
+    concerns.push({
+      about: 'hosts',
+      level: 'old',
+      says: `${several(silent.length, 'host has', 'hosts have')} sent nothing here for ${CONCERNS.silentHours} hours: ${silent
+        .slice(0, 5)
+        .map(({ title }) => title)
+        .join(', ')}${silent.length > 5 ? ` and ${countText(silent.length - 5)} more` : ''}`,
+      next: 'Look whether they are on, and run patchferry-agent doctor there.',
+    });
+  return concerns;
+}

@@ -1,0 +1,108 @@
+// What `doctor` looks at: what the files say, and what answers when it is asked. Each finding with its next step.
+import * as fs from 'node:fs';
+import { isFault } from '#manifests/errors';
+import { openOrigin } from '#manifests/transfer';
+import { type Concern, concernsOf } from './concerns.ts';
+import type { SiteFacts } from './facts.ts';
+
+export interface Check {
+  readonly name: string;
+  readonly state: 'ok' | 'look' | 'bad';
+  readonly says: string;
+  /** Empty when all is well. */
+  readonly next: string;
+}
+
+const DOCTOR_LIMITS = { timestampBytes: 64 * 1024, timeoutMs: 20_000, health: 64 * 1024 } as const;
+
+const ABOUT: Readonly<Record<string, string>> = {
+  disk: 'there is room',
+  mirror: 'a generation is served',
+  upstream: 'the last sync succeeded',
+  expiry: 'the metadata is fresh',
+  clock: 'the clock agrees with what signatures prove',
+  roster: 'there is a roster, and it is not old',
+  spool: 'nothing waits for long',
+  leases: 'leases can be read',
+  hosts: 'no host has fallen silent',
+};
+
+export interface DoctorOptions {
+  readonly upstream: readonly string[];
+  readonly inboxForward: readonly string[];
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Every check, in a fixed order. Asks each upstream for its timestamp and each next hop whether it is there. */
+export async function examine(facts: SiteFacts, { upstream, inboxForward, signal }: DoctorOptions): Promise<Check[]> {
+  const concerns = Map.groupBy(concernsOf(facts), ({ about }) => about);
+  const state = (level: Concern['level']) => (level === 'bad' ? 'bad' : 'look');
+  const fromFiles = Object.entries(ABOUT).flatMap(([name, fine]): Check[] => {
+    const found = concerns.get(name) ?? [];
+    if (found.length === 0) return [{ name, state: 'ok', says: fine, next: '' }];
+    return found.map(({ level, says, next }) => ({ name, state: state(level), says, next }));
+  });
+  const asked = await Promise.all([
+    ...upstream.map((place) => askUpstream(place, signal)),
+    ...inboxForward.map((place) => askHop(place, signal)),
+  ]);
+  const none: Check[] =
+    upstream.length > 0
+      ? []
+      : [{ name: 'upstream', state: 'look', says: 'no upstream is set', next: 'Set upstream, or bring bundles.' }];
+  return [...fromFiles, ...none, ...asked];
+}
+
+const within = (signal: AbortSignal | undefined) =>
+  AbortSignal.any([AbortSignal.timeout(DOCTOR_LIMITS.timeoutMs), ...(signal === undefined ? [] : [signal])]);
+
+async function askUpstream(place: string, signal: AbortSignal | undefined): Promise<Check> {
+  const name = `upstream ${place}`;
+  let origin: ReturnType<typeof openOrigin> | undefined;
+  try {
+    origin = openOrigin(place);
+    const answer = await origin.fetchSmall('metadata/timestamp.json', {
+      limitBytes: DOCTOR_LIMITS.timestampBytes,
+      signal: within(signal),
+    });
+    return answer.kind === 'found'
+      ? { name, state: 'ok', says: `answers, timestamp of ${answer.bytes.length} bytes`, next: '' }
+      : { name, state: 'look', says: 'answers, but has no timestamp', next: 'Check that this is the address of a repository.' };
+  } catch (error) {
+    return failed(name, error);
+  } finally {
+    await origin?.close();
+  }
+}
+
+async function askHop(place: string, signal: AbortSignal | undefined): Promise<Check> {
+  const name = `inboxForward ${place}`;
+  if (!/^https?:/i.test(place))
+    return fs.statSync(place, { throwIfNoEntry: false })?.isDirectory() === true
+      ? { name, state: 'ok', says: 'the folder is there', next: '' }
+      : {
+          name,
+          state: 'look',
+          says: 'there is no such folder',
+          next: 'Make the folder, or mount its medium; it is never made by itself.',
+        };
+  let origin: ReturnType<typeof openOrigin> | undefined;
+  try {
+    origin = openOrigin(place);
+    await origin.fetchSmall('healthz', { limitBytes: DOCTOR_LIMITS.health, signal: within(signal) });
+    return { name, state: 'ok', says: 'answers', next: '' };
+  } catch (error) {
+    return failed(name, error);
+  } finally {
+    await origin?.close();
+  }
+}
+
+function failed(name: string, error: unknown): Check {
+  return {
+    name,
+    state: 'look',
+    says: error instanceof Error ? error.message : String(error),
+    next: isFault(error) ? error.next : 'Check the address, the line, and that the other side is running.',
+  };
+}

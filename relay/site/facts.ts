@@ -1,0 +1,205 @@
+// Everything the site page, the metrics and the doctor say, gathered from files once. Nothing here changes anything.
+import * as fs from 'node:fs';
+import { join } from 'node:path';
+import { type Clock, utcSeconds } from '#manifests/platform/clock';
+import { type Freshness, openTrust } from '#manifests/trust';
+import { currentGeneration, generationNumbers, mirrorLayout } from '../mirror/index.ts';
+import type { RelayFolders } from '../settings.ts';
+import { type RelayStatus, readStatus } from '../status.ts';
+import { type SignedSource, type SignedStop, signedSource } from './documents.ts';
+import { readLeases } from './lease-store.ts';
+import type { Lease } from './leases.ts';
+import { type Observations, readObserved, type UsageDay } from './observed.ts';
+
+export interface SiteHost {
+  readonly agent: string;
+  readonly title: string;
+  readonly group: string;
+  readonly standing: 'approved' | 'revoked' | 'unknown';
+  /** When its last result came here, and that result's number; null: never. */
+  readonly lastResult: string | null;
+  readonly lastSequence: number | null;
+  /** Up to where results went on from here; null: none did, or unknown. */
+  readonly deliveredSequence: number | null;
+  /** Up to where the publisher has signed that it has them. */
+  readonly ackedSequence: number | null;
+  /** Results here that wait to go on, and since when the oldest does. */
+  readonly waiting: number;
+  readonly waitingSince: string | null;
+}
+
+export interface SiteDisk {
+  readonly name: 'state' | 'cache';
+  readonly folder: string;
+  readonly freeBytes: number;
+  readonly sizeBytes: number;
+}
+
+export interface SiteFacts {
+  readonly at: string;
+  readonly hosts: readonly SiteHost[];
+  readonly rosterSignedAt: string | null;
+  readonly waiting: { readonly results: number; readonly enrolments: number; readonly refused: number; readonly bytes: number };
+  /** Since when the oldest thing waits. */
+  readonly waitingSince: string | null;
+  readonly status: RelayStatus;
+  readonly generation: {
+    readonly number: number;
+    readonly madeAt: string;
+    readonly from: string;
+    readonly timestamp: number;
+    readonly products: readonly string[];
+    readonly payloadCount: number;
+    readonly payloadBytes: number;
+    readonly absent: number;
+  } | null;
+  /** Numbers of the generations on disk. */
+  readonly generations: readonly number[];
+  readonly freshness: Freshness | null;
+  readonly disks: readonly SiteDisk[];
+  readonly days: readonly UsageDay[];
+  /** Null when the file of leases cannot be understood. */
+  readonly leases: readonly (Lease & { readonly title: string })[] | null;
+  readonly stops: readonly SignedStop[];
+}
+
+export interface GatherOptions {
+  readonly folders: RelayFolders;
+  readonly clock: Clock;
+  /** What a running relay has in memory already; a command reads it from files. */
+  readonly documents?: SignedSource;
+  readonly observed?: Observations;
+  readonly leases?: readonly Lease[];
+}
+
+export function gatherFacts({ folders, clock, ...given }: GatherOptions): SiteFacts {
+  const now = clock.now();
+  const documents =
+    given.documents ??
+    signedSource(
+      folders.mirror,
+      () => undefined,
+      () => clock.monotonic(),
+    );
+  const observed = given.observed ?? readObserved(folders.observed);
+  const leases = given.leases ?? readLeases(folders.leases);
+  const layout = mirrorLayout(folders.mirror);
+  const generation = currentGeneration(layout);
+  const spooled = spoolOf(folders.inbox);
+  const roster = documents.roster();
+  const acks = documents.acks();
+  const known = new Set([...(roster?.keys() ?? []), ...observed.agents.keys(), ...spooled.agents.keys()]);
+  const hosts = [...known].map((agent): SiteHost => {
+    const entry = roster?.get(agent);
+    const seen = observed.agents.get(agent);
+    const here = spooled.agents.get(agent);
+    const lastSequence = Math.max(seen?.sequence ?? -1, here?.last ?? -1);
+    const delivered = here === undefined ? lastSequence : here.first - 1;
+    return {
+      agent,
+      title: entry?.title ?? agent,
+      group: entry?.group ?? '',
+      standing: entry?.status ?? 'unknown',
+      lastResult: later(seen?.at, here === undefined ? undefined : utcSeconds(here.newest)),
+      lastSequence: lastSequence < 0 ? null : lastSequence,
+      deliveredSequence: delivered < 0 || (here !== undefined && delivered < 1) ? null : delivered,
+      ackedSequence: acks.get(agent) ?? null,
+      waiting: here?.count ?? 0,
+      waitingSince: here === undefined ? null : utcSeconds(here.oldest),
+    };
+  });
+  return {
+    at: utcSeconds(now),
+    hosts: hosts.toSorted((a, b) => byText(a.title, b.title) || byText(a.agent, b.agent)),
+    rosterSignedAt: documents.rosterSignedAt() ?? null,
+    waiting: spooled.counts,
+    waitingSince: spooled.oldest === undefined ? null : utcSeconds(spooled.oldest),
+    status: readStatus(folders.status),
+    generation:
+      generation === undefined
+        ? null
+        : {
+            number: generation.number,
+            madeAt: generation.madeAt,
+            from: generation.from,
+            timestamp: generation.versions.timestamp,
+            products: generation.products,
+            payloadCount: generation.payloadCount,
+            payloadBytes: generation.payloadBytes,
+            absent: generation.absent,
+          },
+    generations: generationNumbers(layout),
+    freshness: generation === undefined ? null : openTrust({ folder: folders.trust, now: () => now }).freshness(),
+    disks: [diskOf('state', folders.state), diskOf('cache', folders.cache)].flatMap((disk) => disk ?? []),
+    days: observed.days,
+    leases: leases?.map((lease) => ({ ...lease, title: roster?.get(lease.id)?.title ?? lease.id })) ?? null,
+    stops: documents.stops(),
+  };
+}
+
+const byText = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
+const later = (a: string | undefined, b: string | undefined): string | null =>
+  [a, b]
+    .filter((moment) => moment !== undefined)
+    .toSorted()
+    .at(-1) ?? null;
+
+/** The file system a folder lies on, or will lie on. */
+function diskOf(name: SiteDisk['name'], folder: string): SiteDisk | undefined {
+  for (let place = folder; ; place = join(place, '..')) {
+    try {
+      const { bavail, blocks, bsize } = fs.statfsSync(place);
+      return { name, folder, freeBytes: bavail * bsize, sizeBytes: blocks * bsize };
+    } catch {
+      if (join(place, '..') === place) return undefined;
+    }
+  }
+}
+
+interface Spooled {
+  count: number;
+  /** Sequence numbers. */
+  first: number;
+  last: number;
+  /** Milliseconds. */
+  oldest: number;
+  newest: number;
+}
+
+/** What lies in the inbox, by its file names and times. */
+function spoolOf(inbox: string) {
+  const agents = new Map<string, Spooled>();
+  const counts = { results: 0, enrolments: 0, refused: 0, bytes: 0 };
+  let oldest: number | undefined;
+  for (const entry of listed(inbox)) {
+    const match = /^(results|enrolments|refused)\/(?:.*\/)?([^/]+)\.pfe$/.exec(entry);
+    const facts = match === null ? undefined : fs.statSync(join(inbox, entry), { throwIfNoEntry: false });
+    if (match === null || facts === undefined) continue; // it went on meanwhile
+    counts[match[1] as 'results' | 'enrolments' | 'refused'] += 1;
+    counts.bytes += facts.size;
+    if (match[1] === 'refused') continue;
+    oldest = Math.min(oldest ?? facts.mtimeMs, facts.mtimeMs);
+    const result = /^results\/([0-9a-f]{32})\/(\d{12,16})-/.exec(entry);
+    if (result === null) continue;
+    const [agent, sequence] = [result[1] ?? '', Number(result[2])];
+    const of = agents.get(agent) ?? { count: 0, first: sequence, last: sequence, oldest: facts.mtimeMs, newest: facts.mtimeMs };
+    agents.set(agent, {
+      count: of.count + 1,
+      first: Math.min(of.first, sequence),
+      last: Math.max(of.last, sequence),
+      oldest: Math.min(of.oldest, facts.mtimeMs),
+      newest: Math.max(of.newest, facts.mtimeMs),
+    });
+  }
+  return { agents, counts, oldest };
+}
+
+function listed(inbox: string): string[] {
+  return ['results', 'enrolments', 'refused'].flatMap((part) =>
+    fs.existsSync(join(inbox, part))
+      ? fs
+          .readdirSync(join(inbox, part), { recursive: true, encoding: 'utf8' })
+          .map((name) => `${part}/${name.replaceAll('\\', '/')}`)
+      : [],
+  );
+}

@@ -1,0 +1,39 @@
+// Bounds of the site station, with units.
+
+export const SITE_LIMITS = {
+  /** Bytes of a FleetLock request. */
+  leaseRequestBytes: 4 * 1024,
+  leaseMemoryBytes: 1024 * 1024,
+  /** How far the time in a signed request may be from this relay's, milliseconds. */
+  requestSkewMs: 600_000,
+  /** A lease is written anew only when this much of it has gone, milliseconds. */
+  renewAfterMs: 60_000,
+  /** Bytes of the files of this station. */
+  leaseFileBytes: 16 * 1024 * 1024,
+  observedFileBytes: 256 * 1024 * 1024,
+  /** Milliseconds between two writes of what was observed. */
+  observedEveryMs: 60_000,
+  /** Days of line usage that are kept. */
+  usageDays: 35,
+  /** Milliseconds a made page or list of metrics is answered again. */
+  rememberMs: { page: 5_000, metrics: 1_000, ready: 1_000 },
+  /** Rows of one table of the page; what is beyond is counted there. */
+  rows: 2_000,
+} as const;
+
+/** From where on something needs a look. */
+export const CONCERNS = {
+  /** Share of a file system that is free, and bytes. */
+  freeShare: 0.05,
+  freeBytes: 1024 ** 3,
+  /** Bytes below which envelopes are soon refused. */
+  fullBytes: 64 * 1024 ** 2,
+  /** Hours that something waits to be passed on. */
+  spoolHours: 24,
+  /** Hours without a result after which a host counts as silent. */
+  silentHours: 72,
+  /** Days that the roster's signature is old. */
+  rosterDays: 60,
+  /** Hours before the hard expiry. */
+  expiryHours: 48,
+} as const;

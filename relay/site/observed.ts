@@ -1,0 +1,107 @@
+// What a running relay sees and nobody signs: when each agent's last result came, what went over the line each day. Kept in a
+// file now and then, for the site page; losing the last minute of it loses nothing else.
+import { z } from 'zod';
+import { type Clock, utcSeconds } from '#manifests/platform/clock';
+import { readFileBounded, writeFileAtomic } from '#manifests/platform/files';
+import { SITE_LIMITS } from './limits.ts';
+
+const count = z.int().min(0);
+const day = z.strictObject({
+  /** UTC, `YYYY-MM-DD`. */
+  day: z.string(),
+  /** Bytes of documents and payloads fetched from upstream. */
+  fetchedBytes: count,
+  /** Bytes sent to and received from whoever asked this relay. */
+  sentBytes: count,
+  receivedBytes: count,
+  requests: count,
+  /** Results and enrolments taken in, and brought to the next hop. */
+  taken: count,
+  passedOn: count,
+});
+export type UsageDay = z.infer<typeof day>;
+
+const seenAgent = z.strictObject({ agent: z.string(), at: z.string(), sequence: count });
+
+const observedFile = z.strictObject({
+  schema: z.literal('patchferry/relay-observed'),
+  schemaVersion: z.literal(1),
+  writtenAt: z.string(),
+  agents: z.array(seenAgent),
+  days: z.array(day),
+});
+
+export interface Observations {
+  /** When the last result of an agent came (UTC), and its sequence number. */
+  readonly agents: ReadonlyMap<string, { readonly at: string; readonly sequence: number }>;
+  /** Oldest first. */
+  readonly days: readonly UsageDay[];
+  readonly writtenAt: string | null;
+}
+
+export type Amounts = Omit<UsageDay, 'day'>;
+
+export interface Observer {
+  result(agent: string, sequence: number): void;
+  add(amounts: Partial<Amounts>): void;
+  now(): Observations;
+  /** Writes what changed; failures are for the caller to log. @throws files.unwritable */
+  save(): void;
+}
+
+const NOTHING: Amounts = { fetchedBytes: 0, sentBytes: 0, receivedBytes: 0, requests: 0, taken: 0, passedOn: 0 };
+
+/** What was observed, as last written; a torn file counts as none. */
+export function readObserved(file: string): Observations {
+  try {
+    const bytes = readFileBounded(file, SITE_LIMITS.observedFileBytes);
+    if (bytes === undefined) return { agents: new Map(), days: [], writtenAt: null };
+    const { agents, days, writtenAt } = observedFile.parse(JSON.parse(Buffer.from(bytes).toString('utf8')));
+    return { agents: new Map(agents.map(({ agent, at, sequence }) => [agent, { at, sequence }])), days, writtenAt };
+  } catch {
+    return { agents: new Map(), days: [], writtenAt: null };
+  }
+}
+
+export function openObserver(file: string, clock: Clock): Observer {
+  const before = readObserved(file);
+  const agents = new Map(before.agents);
+  const days = new Map(before.days.map((each) => [each.day, each]));
+  let writtenAt = before.writtenAt;
+  let changed = false;
+  const now = (): Observations => ({
+    agents,
+    days: [...days.values()].toSorted((a, b) => (a.day < b.day ? -1 : 1)).slice(-SITE_LIMITS.usageDays),
+    writtenAt,
+  });
+
+  return {
+    now,
+    result(agent, sequence) {
+      agents.set(agent, { at: utcSeconds(clock.now()), sequence: Math.max(sequence, agents.get(agent)?.sequence ?? 0) });
+      changed = true;
+    },
+    add(amounts) {
+      const today = utcSeconds(clock.now()).slice(0, 10);
+      const sum = { ...NOTHING, ...days.get(today), day: today };
+      for (const [name, value] of Object.entries(amounts) as [keyof Amounts, number][]) {
+        sum[name] += value;
+        changed ||= value > 0;
+      }
+      days.set(today, sum);
+    },
+    save() {
+      if (!changed) return;
+      writtenAt = utcSeconds(clock.now());
+      const content: z.infer<typeof observedFile> = {
+        schema: 'patchferry/relay-observed',
+        schemaVersion: 1,
+        writtenAt,
+        agents: [...agents].map(([agent, { at, sequence }]) => ({ agent, at, sequence })),
+        days: [...now().days],
+      };
+      writeFileAtomic(file, `${JSON.stringify(content)}\n`, { mode: 0o640 });
+      changed = false;
+    },
+  };
+}

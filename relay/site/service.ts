@@ -1,0 +1,169 @@
+// The station inside a running relay: leases to ask for, pages to look at, and what it watches to fill them.
+import type { Clock } from '#manifests/platform/clock';
+import type { Log } from '#manifests/platform/log';
+import { inspectEnvelope } from '#manifests/trust';
+import type { PageHandler, PostHandler, Traffic } from '../serve/index.ts';
+import type { RelayFolders } from '../settings.ts';
+import type { LeaseChoice } from './choices.ts';
+import { concernsOf } from './concerns.ts';
+import { signedSource } from './documents.ts';
+import { gatherFacts } from './facts.ts';
+import { leaseService } from './fleetlock.ts';
+import { openLeases } from './lease-store.ts';
+import { SITE_LIMITS } from './limits.ts';
+import { METRICS_TYPE, renderMetrics } from './metrics.ts';
+import { openObserver } from './observed.ts';
+import { PAGE_PATHS, renderSite } from './page.ts';
+
+export interface Site {
+  /** By path, for the server. */
+  readonly posts: ReadonlyMap<string, PostHandler>;
+  readonly pages: ReadonlyMap<string, PageHandler>;
+  /** Notes an envelope and how it was answered. */
+  envelope(kind: 'results' | 'enrolments', bytes: Uint8Array, status: number): void;
+  fetched(bytes: number): void;
+  passedOn(items: number): void;
+  /** The server's own figures; asked for now and then. */
+  watch(traffic: () => Traffic): void;
+  /** Writes what was observed, at most once in a while. */
+  tick(): void;
+  /** Writes what was observed. */
+  close(): void;
+}
+
+export interface SiteOptions {
+  readonly folders: RelayFolders;
+  readonly rebootLeases: LeaseChoice;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+const NO_TRAFFIC: Traffic = { requests: 0, sentBytes: 0, receivedBytes: 0, connections: 0 };
+const HTML_HEADERS = {
+  'content-security-policy':
+    "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+  'x-content-type-options': 'nosniff',
+  'referrer-policy': 'no-referrer',
+};
+
+/** @throws files.unreadable */
+export function openSite({ folders, rebootLeases, clock, log }: SiteOptions): Site {
+  const startedAt = clock.now();
+  const complaints = new Set<string>();
+  const complain = (reason: string) => {
+    if (complaints.has(reason) || complaints.size > 100) return;
+    complaints.add(reason);
+    log.error({ reason }, 'a signed document cannot be read');
+  };
+  const documents = signedSource(folders.mirror, complain, () => clock.monotonic());
+  const store = openLeases(folders.leases, clock);
+  const service = rebootLeases === 'off' ? undefined : leaseService(rebootLeases, { documents, store, clock, log });
+  const observer = openObserver(folders.observed, clock);
+  const envelopes = new Map<string, number>();
+  const totals = { passedOn: 0, fetchedBytes: 0 };
+  let trafficNow = () => NO_TRAFFIC;
+  let counted = NO_TRAFFIC;
+  let savedAt = clock.monotonic();
+
+  /** Adds to today what the server has counted since the last look. */
+  function countTraffic(): void {
+    const now = trafficNow();
+    observer.add({
+      requests: now.requests - counted.requests,
+      sentBytes: now.sentBytes - counted.sentBytes,
+      receivedBytes: now.receivedBytes - counted.receivedBytes,
+    });
+    counted = now;
+  }
+
+  function facts() {
+    countTraffic();
+    return gatherFacts({ folders, clock, documents, observed: observer.now(), leases: store.held() });
+  }
+
+  function save(): void {
+    savedAt = clock.monotonic();
+    countTraffic();
+    try {
+      observer.save();
+    } catch (error) {
+      log.warn({ reason: (error as Error).message }, 'what was observed cannot be written');
+    }
+  }
+
+  /** The same answer for a while: whoever asks often costs no disk. */
+  function remembered(milliseconds: number, make: PageHandler): PageHandler {
+    let known: { answer: ReturnType<PageHandler>; at: number } | undefined;
+    return () => {
+      const now = clock.monotonic();
+      if (known === undefined || now - known.at > milliseconds) known = { answer: make(), at: now };
+      return known.answer;
+    };
+  }
+
+  const page = remembered(SITE_LIMITS.rememberMs.page, () => ({
+    status: 200,
+    type: 'text/html; charset=utf-8',
+    body: renderSite(facts()),
+    headers: HTML_HEADERS,
+  }));
+  const metrics = remembered(SITE_LIMITS.rememberMs.metrics, () => ({
+    status: 200,
+    type: METRICS_TYPE,
+    body: renderMetrics(facts(), {
+      startedAt,
+      traffic: trafficNow(),
+      leaseAnswers: service?.answers() ?? new Map(),
+      envelopes,
+      ...totals,
+    }),
+  }));
+  const ready = remembered(SITE_LIMITS.rememberMs.ready, () => {
+    const reasons = concernsOf(facts()).flatMap(({ level, about, says }) => (level === 'bad' ? [`${about}: ${says}`] : []));
+    return {
+      status: reasons.length === 0 ? 200 : 503,
+      type: 'application/json',
+      body: `${JSON.stringify({ ok: reasons.length === 0, reasons })}\n`,
+    };
+  });
+
+  return {
+    posts: service?.posts ?? new Map(),
+    pages: new Map([...PAGE_PATHS.map((path) => [path, page] as const), ['/metrics', metrics], ['/readyz', ready]]),
+    envelope(kind, bytes, status) {
+      const name = `${kind} ${status}`;
+      envelopes.set(name, (envelopes.get(name) ?? 0) + 1);
+      if (status === 201) observer.add({ taken: 1 });
+      if (kind !== 'results' || (status !== 200 && status !== 201)) return;
+      const { agent, sequence } = inspectEnvelope(bytes);
+      observer.result(agent, sequence);
+    },
+    fetched(bytes) {
+      totals.fetchedBytes += bytes;
+      observer.add({ fetchedBytes: bytes });
+    },
+    passedOn(items) {
+      totals.passedOn += items;
+      observer.add({ passedOn: items });
+    },
+    watch(traffic) {
+      trafficNow = traffic;
+    },
+    tick() {
+      try {
+        store.tick();
+      } catch (error) {
+        log.error({ reason: (error as Error).message }, 'leases cannot be written');
+      }
+      if (clock.monotonic() - savedAt >= SITE_LIMITS.observedEveryMs) save();
+    },
+    close() {
+      save();
+      try {
+        store.close();
+      } catch (error) {
+        log.error({ reason: (error as Error).message }, 'leases cannot be written');
+      }
+    },
+  };
+}
