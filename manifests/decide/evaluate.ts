@@ -306,7 +306,7 @@ const LACKING: ReadonlySet<PatchState> = new Set([
 ]);
 
 /** The host as selectors see it; a host that nobody told who it is has no id that any selector could mean. */
-function whoOf({ who, group, inventory }: DecideInput): Who {
+export function whoOf({ who, group, inventory }: DecideInput): Who {
   return {
     agent: who?.agent ?? '',
     group: group?.name ?? null,

@@ -33,6 +33,7 @@ test('explain: by patch, CVE in any case, source and package; and of what is unk
     { step: 'dates', says: 'first seen 2026-01-01T00:00:00Z, approved since 2026-01-01T00:00:00Z' },
     { step: 'state', says: 'MISSING (not compliant): approved and not installed: libssl3' },
     { step: 'window', says: 'window later opens 2026-03-01T23:00:00Z (2026-03-02 00:00 Europe/Berlin)' },
+    { step: 'reboot', says: 'if it is needed, in window later from 2026-03-01T23:00:00Z (2026-03-02 00:00 Europe/Berlin)' },
     { step: 'next', says: '1 patch to install when window later opens at 2026-03-01T23:00:00Z' },
   ]);
   assert.equal(told.changesAt, '2026-03-01T23:00:00Z');

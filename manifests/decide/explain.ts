@@ -1,11 +1,17 @@
 // Why: one patch, package, source or CVE on one host, step by step, from the same data as the decision. The agent and the
 // publisher print the same text.
-import type { Catalog, Inventory, Patch, PatchFinding } from '#manifests/schema';
+import type { Catalog, Group, Inventory, Patch, PatchFinding, SignedRecall } from '#manifests/schema';
 import { comparatorFor } from '#manifests/versions';
-import type { DecideInput, Evaluation } from './evaluate.ts';
+import { type DecideInput, type Evaluation, standingOf, whoOf } from './evaluate.ts';
+import { siteRules } from './overlay.ts';
+import { recallSays, recallsOf } from './recall.ts';
+import { type Hold, releasedAt } from './release.ts';
+import { turnOf } from './rollout.ts';
 import { type Policy, policyOf, type Standing } from './standing.ts';
 import { standingSays } from './states.ts';
+import type { Who } from './targeting.ts';
 import { byText, counted, fewOf, momentOf } from './text.ts';
+import { hostWaivers, type WaiverCover, waiverCover } from './waiver.ts';
 import type { WindowState } from './window.ts';
 
 export const EXPLAIN_LIMITS = {
@@ -13,7 +19,18 @@ export const EXPLAIN_LIMITS = {
   patches: 20,
 } as const;
 
-export type ExplainStep = 'applicability' | 'rule' | 'dates' | 'state' | 'window' | 'next';
+export type ExplainStep =
+  | 'applicability'
+  | 'rule'
+  | 'dates'
+  | 'recall'
+  | 'waiver'
+  | 'ring'
+  | 'state'
+  | 'held back'
+  | 'window'
+  | 'reboot'
+  | 'next';
 
 export interface PatchExplanation {
   readonly patch: string;
@@ -48,8 +65,8 @@ export function explain(evaluation: Evaluation, input: DecideInput, query: strin
   const asked = query.trim();
   const { foundBy, matches } = find(input.catalogs, asked);
   const ordered = matches.toSorted(newestFirst);
-  const policy = policyOf(input.group, input.baselines, input.at);
-  const patches = ordered.slice(0, EXPLAIN_LIMITS.patches).map((match) => explainPatch(match, evaluation, input, policy));
+  const about = aboutOf(input);
+  const patches = ordered.slice(0, EXPLAIN_LIMITS.patches).map((match) => explainPatch(match, evaluation, input, about));
   const left = ordered.length - patches.length;
   return { query: asked, foundBy, patches, left, text: textOf(asked, patches, left, evaluation, input.inventory) };
 }
@@ -74,25 +91,54 @@ function newestFirst(a: Match, b: Match): number {
   return bySource || comparatorFor(a.patch.format)(b.patch.version, a.patch.version) || byText(a.patch.id, b.patch.id);
 }
 
-function explainPatch({ patch, product }: Match, evaluation: Evaluation, input: DecideInput, policy: Policy): PatchExplanation {
+/** What is looked up for every patch told. */
+interface About {
+  readonly who: Who;
+  readonly lists: Policy;
+  readonly recalls: (patch: string) => readonly SignedRecall[];
+  readonly cover: (patch: Patch) => WaiverCover;
+  readonly ringPercent: number;
+}
+
+function aboutOf(input: DecideInput): About {
+  const { group, inventory, at } = input;
+  const who = whoOf(input);
+  const waivers = hostWaivers(input.waivers ?? [], group?.waivers, who, input.controls ?? [], at, inventory.zone);
+  return {
+    who,
+    lists: policyOf(group, input.baselines, at, { facts: inventory, labels: who.labels }),
+    recalls: recallsOf(input.recalls ?? [], who),
+    cover: waiverCover(waivers),
+    ringPercent: siteRules(input.site, who, at).ringPercent,
+  };
+}
+
+function explainPatch({ patch, product }: Match, evaluation: Evaluation, input: DecideInput, about: About): PatchExplanation {
   const finding = evaluation.findings.find((one) => one.patch === patch.id && one.product === product);
-  const standing = policy.standing(product, patch.id);
+  const recalls = about.recalls(patch.id);
+  const standing = standingOf(about.lists, product, patch.id, recalls);
   const rule = standingSays(standing);
   const wanted = finding !== undefined && ['MISSING', 'FAILED'].includes(finding.state);
+  const holds = evaluation.held.find((one) => one.patch === patch.id && one.product === product)?.holds ?? [];
+  const told = new Set([...holds.map(({ says }) => says), ...recalls.map(recallSays)]);
   const steps: { step: ExplainStep; says: string }[] = [
     { step: 'applicability', says: applicabilitySays(patch, product, finding, input.inventory) },
     { step: 'rule', says: rule },
-    { step: 'dates', says: datesSay(patch, standing) },
+    { step: 'dates', says: datesSay(patch, standing, input.at) },
+    ...recalls.map((recall): { step: ExplainStep; says: string } => ({ step: 'recall', says: recallSays(recall) })),
+    ...waiverSteps(about.cover(patch)),
+    ...ringSteps(patch, standing, input, about),
     {
       step: 'state',
-      says:
-        finding === undefined
-          ? 'NOT_APPLICABLE: it does not concern this host'
-          : `${finding.state}${finding.compliant ? '' : ' (not compliant)'}: ${finding.reasons.filter((reason) => reason !== rule).join('; ')}`,
+      says: finding === undefined ? 'NOT_APPLICABLE: it does not concern this host' : stateSays(finding, rule, told),
     },
   ];
-  if (wanted || finding?.state === 'PENDING_APPROVAL') steps.push({ step: 'window', says: windowSays(evaluation.window) });
-  if (finding !== undefined) steps.push({ step: 'next', says: nextSays(finding, evaluation) });
+  for (const { says } of holds) steps.push({ step: 'held back', says });
+  if (wanted || finding?.state === 'PENDING_APPROVAL') {
+    steps.push({ step: 'window', says: windowSays(evaluation.window) });
+    if (input.group !== null) steps.push({ step: 'reboot', says: rebootSays(input.group, evaluation) });
+  }
+  if (finding !== undefined) steps.push({ step: 'next', says: nextSays(finding, evaluation, holds) });
   return {
     patch: patch.id,
     product,
@@ -116,12 +162,47 @@ function applicabilitySays(patch: Patch, product: string, finding: PatchFinding 
   return `none of its packages is on this host (${fewOf([...new Set(patch.packages.map(({ name }) => name))])})`;
 }
 
-function datesSay(patch: Patch, standing: Standing): string {
+function waiverSteps({ by, others }: WaiverCover): { step: ExplainStep; says: string }[] {
+  return [...by.map(({ says }) => says), ...others].map((says) => ({ step: 'waiver', says }));
+}
+
+function ringSteps(
+  patch: Patch,
+  standing: Standing,
+  { group, at, who }: DecideInput,
+  about: About,
+): { step: ExplainStep; says: string }[] {
+  if (group?.rollout === undefined || standing.kind !== 'approved') return [];
+  if (standing.urgency === 'emergency') return [{ step: 'ring', says: 'an emergency: it waits for no ring' }];
+  if (who === null || who === undefined) return [];
+  const { says } = turnOf(group.rollout, about.who, patch.id, Date.parse(standing.since), at, about.ringPercent);
+  return [{ step: 'ring', says }];
+}
+
+function stateSays(finding: PatchFinding, rule: string, told: ReadonlySet<string>): string {
+  const reasons = finding.reasons.filter((reason) => reason !== rule && !told.has(reason));
+  return `${finding.state}${finding.compliant ? '' : ' (not compliant)'}: ${reasons.join('; ')}`;
+}
+
+function rebootSays(group: Group, { windows }: Evaluation): string {
+  if (group.reboot === 'never') return `group ${group.name} never reboots: it counts as installed after the next boot`;
+  const { reboot } = windows;
+  if (reboot.open) return `if it is needed, in window ${reboot.name}, open now`;
+  return reboot.opensAt === null
+    ? 'if it is needed, but no window for it is to come'
+    : `if it is needed, in window ${reboot.name} from ${inZone(reboot.opensAt, reboot.zone ?? 'UTC')}`;
+}
+
+function datesSay(patch: Patch, standing: Standing, at: number): string {
   const dates = [`first seen ${patch.firstSeen}`];
   if (patch.released !== null) dates.push(`released ${patch.released}`);
   if (patch.updated !== null) dates.push(`updated ${patch.updated}`);
   if (standing.kind === 'approved') dates.push(`approved since ${standing.since}`);
   if (standing.kind === 'pending') dates.push(`approved from ${standing.approvesAt}`);
+  if ((standing.kind === 'approved' || standing.kind === 'pending') && standing.deadline !== undefined)
+    dates.push(
+      at >= Date.parse(standing.deadline) ? `overdue since ${standing.deadline}` : `to be installed by ${standing.deadline}`,
+    );
   return dates.join(', ');
 }
 
@@ -135,7 +216,10 @@ function windowSays(window: WindowState): string {
   return `window ${window.name} opens ${inZone(window.opensAt, window.zone ?? 'UTC')}${notes}`;
 }
 
-function nextSays(finding: PatchFinding, evaluation: Evaluation): string {
+function nextSays(finding: PatchFinding, evaluation: Evaluation, holds: readonly Hold[]): string {
+  const released = holds.length === 0 ? 0 : releasedAt(holds);
+  if (released === null) return 'it waits until what holds it back is withdrawn';
+  if (released > 0) return `it is released at ${momentOf(released)}, and then installed in a window`;
   switch (finding.state) {
     case 'MISSING':
     case 'FAILED':
@@ -150,6 +234,12 @@ function nextSays(finding: PatchFinding, evaluation: Evaluation): string {
       return 'it counts as installed after the next boot';
     case 'INSTALLED_REJECTED':
       return 'it stays until it is taken off by hand or a newer version is approved';
+    case 'EXCEPTED':
+      return finding.changesAt === null
+        ? 'it is excepted'
+        : `it is excepted until ${finding.changesAt}, and MISSING from then on`;
+    case 'RECALLED_INSTALLED':
+      return evaluation.rollback?.says ?? 'it stays until it is replaced, or taken off by hand';
     case 'AVAILABLE_SECURITY_UPDATE':
       return 'it is installed only if a baseline approves it';
     default:
