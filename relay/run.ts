@@ -4,21 +4,24 @@ import { isFault } from '#manifests/errors';
 import { type Clock, systemClock } from '#manifests/platform/clock';
 import { takeLock } from '#manifests/platform/lock';
 import type { Log } from '#manifests/platform/log';
+import { hashInPath } from '#manifests/repository';
 import { decodeDocument, type Roster } from '#manifests/schema';
 import { type Origin, openOrigin } from '#manifests/transfer';
 import { envelopeHash } from '#manifests/trust';
 import { openAsked, watchDropFolder } from './courier/index.ts';
 import { type ForwardReport, forwardAll, INBOX_LIMITS, openHop, openInbox, openLedger, openSpool } from './inbox/index.ts';
+import { openLine } from './line.ts';
 import {
   collectGarbage,
   currentGeneration,
   mirrorLayout,
+  openPull,
   readCurrentTarget,
   type SyncReport,
   syncMirror,
 } from './mirror/index.ts';
 import { type ServeLimits, startServer } from './serve/index.ts';
-import { foldersOf, type RelaySettings, serveRatesOf } from './settings.ts';
+import { foldersOf, quotaBytesOf, type RelaySettings, serveRatesOf } from './settings.ts';
 import { openSite } from './site/index.ts';
 import { noteSync, readStatus } from './status.ts';
 
@@ -73,12 +76,22 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
 
   const ledger = openLedger(folders.ledger, () => clock.now());
   const spool = openSpool(folders.inbox, { wentOn: (agent, bytes) => ledger.has(agent, envelopeHash(bytes)) });
-  const hops = settings.inboxForward.map(openHop);
-  const origins = settings.upstream.map((place) => openOrigin(place));
+  const line = openLine(settings, clock);
+  const hops = settings.inboxForward.map((place) => openHop(place, line.origin));
+  const origins = settings.upstream.map((place) => openOrigin(place, line.origin));
+  const payloads = openPull({
+    mirror: folders.mirror,
+    origins,
+    clock,
+    log,
+    signal,
+    quotaBytes: quotaBytesOf(settings),
+    payloadsNow: line.payloadsNow,
+  });
   const roster = rosterSource(folders.mirror, log);
   const soon = debounce(RUN_LIMITS.gatherMs, () => void forward());
   const inbox = openInbox(spool, ledger, roster, log, soon.call);
-  const site = openSite({ folders, rebootLeases: settings.rebootLeases, clock, log });
+  const site = openSite({ folders, rebootLeases: settings.rebootLeases, clock, log, settle: () => spool.counts() });
   const limits = { limitBytes: INBOX_LIMITS.envelopeBytes, memoryBytes: INBOX_LIMITS.memoryBytes };
   const post = (kind: 'results' | 'enrolments', take: (bytes: Uint8Array) => Promise<{ status: number; body: object }>) => ({
     ...limits,
@@ -92,7 +105,11 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
   let syncAt = 0;
   let syncing: Promise<SyncReport | undefined> | undefined;
   const sync = () => {
-    syncing ??= syncOnce(settings, { clock, log, signal }, origins)
+    syncing ??= syncOnce(
+      settings,
+      { clock, log, signal, payloadsNow: line.payloadsNow, makeRoom: () => payloads.makeRoom() },
+      origins,
+    )
       .then((report) => {
         site.fetched(report?.fetchedBytes ?? 0);
         return report;
@@ -149,6 +166,8 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
       health: remembered(1_000, () => healthOf(folders, spool.counts())),
       log,
       clock,
+      onDemand: (path) => payloads.pull(hashInPath(path) ?? ''),
+      onPayload: (path) => payloads.used(hashInPath(path) ?? ''),
       rates: serveRatesOf(settings),
       tls: settings.tls,
       ...(options.limits === undefined ? {} : { limits: options.limits }),
@@ -181,6 +200,7 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
         await server.close();
         site.close();
         await Promise.allSettled([syncing, forwarding, drop.idle()]);
+        await payloads.close();
         await spool.close().catch((error: Error) => log.error({ error: error.message }, 'the spool could not be flushed'));
         await Promise.allSettled([...origins, ...hops].map((each) => each.close()));
         lock.release();
@@ -195,7 +215,13 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
 /** One sync with its end noted; afterwards what nobody needs any more is removed. */
 async function syncOnce(
   settings: RelaySettings,
-  { clock, log, signal }: { clock: Clock; log: Log; signal: AbortSignal },
+  {
+    clock,
+    log,
+    signal,
+    payloadsNow,
+    makeRoom,
+  }: { clock: Clock; log: Log; signal: AbortSignal; payloadsNow: () => boolean; makeRoom: () => unknown },
   origins: readonly Origin[],
 ): Promise<SyncReport | undefined> {
   const folders = foldersOf(settings);
@@ -205,6 +231,9 @@ async function syncOnce(
       origins,
       pinnedRoot: settings.upstreamRoot,
       payloads: settings.payloads,
+      products: settings.products,
+      quotaBytes: quotaBytesOf(settings),
+      payloadsNow,
       clock,
       log,
       signal,
@@ -214,6 +243,7 @@ async function syncOnce(
     if (report.changed) {
       const gone = collectGarbage({ mirror: folders.mirror, lock: folders.lock, dryRun: false });
       if (gone.payloads > 0) log.info({ payloads: gone.payloads, bytes: gone.bytes }, 'removed what nothing names any more');
+      makeRoom();
     }
     return report;
   } catch (error) {

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import type { CommandContext, OptionSpec } from '#manifests/platform/cli';
 import { readSettings } from '#manifests/platform/settings';
 import { line, list, name } from '#manifests/schema';
+import { lineSettings } from './line.ts';
 import { PAYLOAD_CHOICES } from './mirror/index.ts';
 import type { ServeRates } from './serve/index.ts';
 import { LEASE_CHOICES } from './site/index.ts';
@@ -31,6 +32,11 @@ export const relaySettings = z.strictObject({
   /** Minutes between two syncs. */
   syncEvery: z.int().min(1).max(10_080).default(15),
   payloads: z.enum(PAYLOAD_CHOICES).default('approved'),
+  /** Products whose payloads are kept here; without, all. Signed documents always come whole. */
+  products: list(name, 1_000).default([]),
+  /** MiB that payloads may take; without, as much as there is. */
+  quotaMiB: z.int().min(1).max(100_000_000).optional(),
+  ...lineSettings,
   /** Name of this site, as the publisher knows it; needed for bundles. */
   site: name.optional(),
   /** Folder that `run` watches for bundles. */
@@ -77,6 +83,11 @@ export function settingsOf(context: Pick<CommandContext, 'options'>): RelaySetti
     envPrefix: 'PATCHFERRY_',
     flags: context.options,
   });
+}
+
+/** Bytes that payloads may take. */
+export function quotaBytesOf({ quotaMiB }: Pick<RelaySettings, 'quotaMiB'>): number | undefined {
+  return quotaMiB === undefined ? undefined : quotaMiB * 1024 * 1024;
 }
 
 /** Rates as the server takes them. */

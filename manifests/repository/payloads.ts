@@ -47,6 +47,9 @@ export interface PayloadStore {
   remove(sha256: string): void;
 }
 
+/** Downloads of this process, by their part. */
+const underWay = new Map<string, Promise<unknown>>();
+
 /** Opens (and makes, when first written to) the store in `folder`, which has the layout of a repository's `payloads/`. */
 export function openPayloadStore(folder: string): PayloadStore {
   const pathOf = (sha256: string) => join(folder, payloadPath(sha256).slice('payloads/'.length));
@@ -98,10 +101,23 @@ export function openPayloadStore(folder: string): PayloadStore {
     async fetch(from, want, options = {}) {
       if (has(want.sha256, want.size)) return 'present';
       const partial = partialPath(want.sha256);
-      fs.mkdirSync(dirname(partial), { recursive: true });
-      await from.download(payloadPath(want.sha256), want, partial, options);
-      place(partial, want.sha256);
-      return 'fetched';
+      // Two that want the same at the same time must not write into one part: the second comes after the first, and then
+      // mostly finds it here.
+      const before = underWay.get(partial);
+      const turn = (async () => {
+        await before?.catch(() => undefined);
+        if (has(want.sha256, want.size)) return 'present' as const;
+        fs.mkdirSync(dirname(partial), { recursive: true });
+        await from.download(payloadPath(want.sha256), want, partial, options);
+        place(partial, want.sha256);
+        return 'fetched' as const;
+      })();
+      underWay.set(partial, turn);
+      try {
+        return await turn;
+      } finally {
+        if (underWay.get(partial) === turn) underWay.delete(partial);
+      }
     },
 
     *list() {

@@ -5,9 +5,10 @@ import { systemClock } from '#manifests/platform/clock';
 import { createLog, silentLog } from '#manifests/platform/log';
 import { formatBytes } from '#manifests/platform/progress';
 import { openOrigin } from '#manifests/transfer';
+import { openLine } from '../line.ts';
 import { summaryOf, syncMirror } from '../mirror/index.ts';
 import { startRelay } from '../run.ts';
-import { foldersOf, settingsOf } from '../settings.ts';
+import { foldersOf, quotaBytesOf, settingsOf } from '../settings.ts';
 import { noteSync } from '../status.ts';
 
 export const run: CommandSpec = {
@@ -56,24 +57,28 @@ export const sync: CommandSpec = {
   async run(context) {
     const settings = settingsOf(context);
     const folders = foldersOf(settings);
-    const origins = settings.upstream.map((place) => openOrigin(place));
+    const line = openLine(settings, systemClock);
+    const origins = settings.upstream.map((place) => openOrigin(place, line.origin));
     const log = settings.logLevel === 'debug' ? createLog('relay', 'debug') : silentLog;
-    let line: ReturnType<typeof context.progress> | undefined;
+    let shown: ReturnType<typeof context.progress> | undefined;
     try {
       const report = await syncMirror({
         ...folders,
         origins,
         pinnedRoot: settings.upstreamRoot,
         payloads: settings.payloads,
+        products: settings.products,
+        quotaBytes: quotaBytesOf(settings),
+        payloadsNow: line.payloadsNow,
         clock: systemClock,
         log,
         signal: context.signal,
         onProgress: (done, total) => {
-          line ??= context.progress('payloads, bytes', total);
-          line.at(done);
+          shown ??= context.progress('payloads, bytes', total);
+          shown.at(done);
         },
       });
-      line?.end();
+      shown?.end();
       noteSync(folders.status, systemClock.now(), report);
       for (const { origin, code, message } of report.failures) context.say(`passed over ${origin}: ${message} (${code})`);
       const { generation } = report;
@@ -90,7 +95,7 @@ export const sync: CommandSpec = {
         report: { schema: 'patchferry/relay-sync', schemaVersion: 1, ...report, generation: summaryOf(generation) },
       };
     } catch (error) {
-      line?.end('not finished');
+      shown?.end('not finished');
       if (!isFault(error, 'lock.held')) noteSync(folders.status, systemClock.now(), { error });
       throw error;
     } finally {

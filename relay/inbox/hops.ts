@@ -1,7 +1,7 @@
 // Where results go next: a relay by HTTP, or a folder that is another's inbox.
 import * as fs from 'node:fs';
 import { join, resolve } from 'node:path';
-import { openOrigin } from '#manifests/transfer';
+import { type HttpOptions, openOrigin } from '#manifests/transfer';
 import { fault } from './limits.ts';
 import { placeDurably, type SpoolItem } from './spool.ts';
 
@@ -25,12 +25,12 @@ export interface Hop {
 }
 
 /** @param urlOrFolder address of a relay, or an inbox folder */
-export function openHop(urlOrFolder: string): Hop {
-  return /^https?:/i.test(urlOrFolder) ? relayHop(urlOrFolder) : folderHop(resolve(urlOrFolder));
+export function openHop(urlOrFolder: string, options: HttpOptions = {}): Hop {
+  return /^https?:/i.test(urlOrFolder) ? relayHop(urlOrFolder, options) : folderHop(resolve(urlOrFolder));
 }
 
-function relayHop(url: string): Hop {
-  const origin = openOrigin(url);
+function relayHop(url: string, options: HttpOptions): Hop {
+  const origin = openOrigin(url, options);
   return {
     name: origin.name,
     async deliver(item, bytes, signal) {

@@ -61,5 +61,5 @@ function payloadsNamedBy(folder: string, number: number): string[] {
     if (bytes === undefined) throw fault('damaged', `${target.path} of generation ${number} is damaged`, { where: folder });
     readInto(documents, target.path, bytes);
   }
-  return wantedPayloads(documents, 'all').map(({ sha256 }) => sha256);
+  return wantedPayloads(documents, { payloads: 'all' }).map(({ sha256 }) => sha256);
 }

@@ -7,6 +7,7 @@ import { readFileBounded, syncFolder, writeFileAtomic } from '#manifests/platfor
 import { hashInPath, targetFilePath } from '#manifests/repository';
 import { count, moment, name, relativePath, sha256, sha256Of } from '#manifests/schema';
 import { fault } from './faults.ts';
+import { PAYLOAD_CHOICES } from './wanted.ts';
 
 const target = z.strictObject({ path: relativePath, sha256, length: count, role: z.string().max(255) });
 
@@ -17,7 +18,9 @@ const generationRecord = z.strictObject({
   madeAt: moment,
   from: z.string().max(2_000),
   versions: z.strictObject({ root: count, timestamp: count, snapshot: count, targets: count }),
-  payloads: z.enum(['approved', 'all']),
+  payloads: z.enum(PAYLOAD_CHOICES),
+  /** Products whose payloads are kept; none means all. */
+  only: z.array(name).default([]),
   /** The signed documents. */
   targets: z.array(target),
   /** Names of the files in metadata/ that are this generation's own (others are kept for clients on their way). */
@@ -26,13 +29,20 @@ const generationRecord = z.strictObject({
   payloadCount: count,
   payloadBytes: count,
   absent: count,
+  /** Payloads that the settings ask for and that are put off: until a free hour of the line, or for want of room. */
+  waiting: count.default(0),
+  overQuota: count.default(0),
+  /** The hashes of all these. */
+  lacking: z.array(sha256).default([]),
   products: z.array(name),
 });
 export type Generation = z.infer<typeof generationRecord>;
 
 /** A generation without its long lists, for reports. */
-export function summaryOf(generation: Generation): Omit<Generation, 'targets' | 'metadata'> & { documents: number } {
-  const { targets, metadata, ...rest } = generation;
+export function summaryOf(
+  generation: Generation,
+): Omit<Generation, 'targets' | 'metadata' | 'lacking'> & { documents: number } {
+  const { targets, metadata, lacking: _, ...rest } = generation;
   return { ...rest, documents: targets.length + metadata.length };
 }
 
@@ -46,6 +56,8 @@ export interface MirrorLayout {
   readonly next: string;
   /** Hashes that `verify` found damaged; the next sync fetches them even if nothing is new. */
   readonly damaged: string;
+  /** When each payload was asked for last, and which packages agents asked for. */
+  readonly usage: string;
 }
 
 /** @param root the mirror's own folder */
@@ -57,6 +69,7 @@ export function mirrorLayout(root: string): MirrorLayout {
     current: join(root, 'current'),
     next: join(root, 'generations', '.next'),
     damaged: join(root, 'damaged'),
+    usage: join(root, 'usage.json'),
   };
 }
 

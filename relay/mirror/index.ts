@@ -9,6 +9,7 @@ export {
   readCurrentTarget,
   summaryOf,
 } from './generations.ts';
+export { openPull, type Pull, type Pulled } from './pull.ts';
 export { type SyncOptions, type SyncReport, syncMirror } from './sync.ts';
 export { type VerifyReport, verifyMirror } from './verify.ts';
 export { PAYLOAD_CHOICES, type PayloadChoice } from './wanted.ts';

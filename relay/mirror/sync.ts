@@ -21,7 +21,8 @@ import {
   pruneNext,
   switchTo,
 } from './generations.ts';
-import { type Documents, type PayloadChoice, readInto, type WantedPayload, wantedPayloads } from './wanted.ts';
+import { readUsage } from './usage.ts';
+import { type Documents, type PayloadChoice, readInto, selectionName, type WantedPayload, wantedPayloads } from './wanted.ts';
 
 export const SYNC_LIMITS = {
   /** Bytes of a pinned root file. */
@@ -43,6 +44,12 @@ export interface SyncOptions {
   /** Path of the root.json that the publisher handed over; needed for the first sync. */
   readonly pinnedRoot: string | undefined;
   readonly payloads: PayloadChoice;
+  /** Products whose payloads are wanted; none means all. */
+  readonly products?: readonly string[] | undefined;
+  /** Bytes that payloads may take; what goes beyond is left to be asked for. */
+  readonly quotaBytes?: number | undefined;
+  /** Whether payloads may come at this moment; those that may not wait for a later sync. */
+  readonly payloadsNow?: (() => boolean) | undefined;
   readonly clock: Clock;
   readonly log: Log;
   readonly signal?: AbortSignal | undefined;
@@ -124,7 +131,7 @@ async function bringHere(
   const layout = mirrorLayout(options.mirror);
   const before = currentGeneration(layout);
   const unchanged = { origin: origin.name, fetchedDocuments: 0, fetchedPayloads: 0, fetchedBytes: 0, failures: [] };
-  if (before !== undefined && options.anew !== true && isComplete(layout, before, trust, options.payloads)) {
+  if (before !== undefined && options.anew !== true && isComplete(layout, before, trust, options)) {
     return { changed: false, generation: before, ...unchanged };
   }
 
@@ -134,7 +141,7 @@ async function bringHere(
   const keep = new Set<string>();
   const documents = await bringDocuments(origin, trust, options, layout, before, keep);
   const metadata = placeMetadata(trust, layout, before, keep);
-  const wanted = wantedPayloads(documents.read, options.payloads);
+  const wanted = wantedPayloads(documents.read, { ...options, asked: readUsage(layout).asked });
   const payloads = await bringPayloads(origin, store, wanted, options);
   if (before !== undefined) carryOver(layout, before, keep);
   pruneNext(layout, keep);
@@ -147,17 +154,24 @@ async function bringHere(
     from: origin.name,
     versions,
     payloads: options.payloads,
+    only: (options.products ?? []).toSorted(),
     targets: trust.targets().map(({ path, sha256, length, role }) => ({ path, sha256, length, role })),
     metadata,
-    payloadCount: wanted.length - payloads.absent,
+    payloadCount: wanted.length - payloads.lacking.length,
     payloadBytes: payloads.bytesHere,
     absent: payloads.absent,
+    waiting: payloads.waiting,
+    overQuota: payloads.overQuota,
+    lacking: payloads.lacking,
     products: documents.read.catalogs.map(({ product }) => product).toSorted(),
   };
   options.signal?.throwIfAborted();
   switchTo(layout, record);
   fs.rmSync(layout.damaged, { force: true });
-  options.log.info({ generation: record.number, from: origin.name, ...versions, absent: payloads.absent }, 'new generation');
+  options.log.info(
+    { generation: record.number, from: origin.name, ...versions, absent: payloads.absent, waiting: payloads.waiting },
+    'new generation',
+  );
   return {
     changed: true,
     generation: record,
@@ -170,8 +184,10 @@ async function bringHere(
 }
 
 /** Whether the current generation is the trusted state already, with the payloads that the settings ask for. */
-function isComplete(layout: MirrorLayout, generation: Generation, trust: TrustClient, choice: PayloadChoice): boolean {
-  if (generation.payloads !== choice || fs.existsSync(layout.damaged)) return false;
+function isComplete(layout: MirrorLayout, generation: Generation, trust: TrustClient, options: SyncOptions): boolean {
+  const selected = { payloads: generation.payloads, products: generation.only };
+  if (selectionName(selected) !== selectionName(options) || fs.existsSync(layout.damaged)) return false;
+  if (generation.waiting > 0 && options.payloadsNow?.() !== false) return false;
   const trusted = trust.metadataFiles().find(({ name }) => name === 'timestamp.json');
   const here = readFileBounded(join(layout.current, metadataPath('timestamp.json')), SYNC_LIMITS.rootBytes);
   return trusted !== undefined && here !== undefined && Buffer.from(here).equals(trusted.bytes);
@@ -259,40 +275,80 @@ function carryOver(layout: MirrorLayout, before: Generation, keep: Set<string>):
   }
 }
 
+interface Brought {
+  fetched: number;
+  fetchedBytes: number;
+  bytesHere: number;
+  absent: number;
+  waiting: number;
+  overQuota: number;
+  readonly lacking: string[];
+}
+
 async function bringPayloads(
   origin: Origin,
   store: PayloadStore,
   wanted: readonly WantedPayload[],
   options: SyncOptions,
-): Promise<{ fetched: number; fetchedBytes: number; bytesHere: number; absent: number }> {
+): Promise<Brought> {
   removeTemporaries(join(store.folder, '.partial'));
-  const missing = wanted.filter(({ sha256, size }) => !store.has(sha256, size));
+  const counts: Brought = {
+    fetched: 0,
+    fetchedBytes: 0,
+    bytesHere: wanted.reduce((sum, { size }) => sum + size, 0),
+    absent: 0,
+    waiting: 0,
+    overQuota: 0,
+    lacking: [],
+  };
+  const without = ({ sha256, size }: WantedPayload, why: 'absent' | 'waiting' | 'overQuota') => {
+    counts[why] += 1;
+    counts.bytesHere -= size;
+    counts.lacking.push(sha256);
+  };
+  const isHere = ({ sha256, size }: WantedPayload) => store.has(sha256, size);
+  const here = new Set(wanted.filter(isHere));
+  let room = (options.quotaBytes ?? Number.POSITIVE_INFINITY) - [...here].reduce((sum, { size }) => sum + size, 0);
+  const missing: WantedPayload[] = [];
+  for (const payload of wanted) {
+    if (here.has(payload)) continue;
+    if (payload.required || payload.size <= room) {
+      room -= payload.size;
+      missing.push(payload);
+    } else without(payload, 'overQuota');
+  }
   const total = missing.reduce((sum, { size }) => sum + size, 0);
-  const counts = { fetched: 0, fetchedBytes: 0, bytesHere: wanted.reduce((sum, { size }) => sum + size, 0), absent: 0 };
+  const failed = new AbortController();
+  /** Ends downloads, not the sync, when an hour begins in which no payloads come; their parts are taken up later. */
+  const notNow = new AbortController();
+  const mayCome = () => {
+    if (options.payloadsNow?.() === false) notNow.abort(new Error('no payloads at this hour'));
+    return !notNow.signal.aborted;
+  };
   const onBytes = (bytes: number) => {
     counts.fetchedBytes += bytes;
     options.onProgress?.(counts.fetchedBytes, total);
+    mayCome();
   };
   const queue = missing.values();
-  const failed = new AbortController();
-  const signal = options.signal === undefined ? failed.signal : AbortSignal.any([options.signal, failed.signal]);
+  const signal = AbortSignal.any([failed.signal, notNow.signal, ...(options.signal === undefined ? [] : [options.signal])]);
   const worker = async () => {
     for (const payload of queue) {
-      if (signal.aborted) return;
+      if (failed.signal.aborted || options.signal?.aborted === true) return;
       try {
+        if (!mayCome()) throw notNow.signal.reason;
         await fetchFromAny([origin, ...options.origins.filter((other) => other !== origin)], store, payload, {
           onBytes,
           signal,
         });
         counts.fetched += 1;
       } catch (error) {
-        if (!payload.required && isFault(error, 'transfer.missing')) {
-          counts.absent += 1;
-          counts.bytesHere -= payload.size;
-          continue;
+        if (!payload.required && isFault(error, 'transfer.missing')) without(payload, 'absent');
+        else if (error === notNow.signal.reason) without(payload, 'waiting');
+        else {
+          failed.abort(error);
+          throw error;
         }
-        failed.abort(error);
-        throw error;
       }
     }
   };
@@ -300,6 +356,7 @@ async function bringPayloads(
   options.signal?.throwIfAborted();
   const broken = ends.find((end) => end.status === 'rejected');
   if (broken !== undefined) throw failed.signal.reason as Error;
+  counts.lacking.sort();
   return counts;
 }
 

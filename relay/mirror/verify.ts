@@ -7,6 +7,7 @@ import { metadataPath, openPayloadStore, targetFilePath } from '#manifests/repos
 import { openTrust } from '#manifests/trust';
 import { fault } from './faults.ts';
 import { checkedBytes, currentGeneration, mirrorLayout } from './generations.ts';
+import { readUsage } from './usage.ts';
 import { type Documents, readInto, wantedPayloads } from './wanted.ts';
 
 export interface VerifyReport {
@@ -66,7 +67,7 @@ export async function verifyMirror(options: {
   const store = openPayloadStore(layout.payloads);
   const damaged: string[] = [];
   let payloads = 0;
-  const sizes = new Map(wantedPayloads(documents, 'all').map(({ sha256, size }) => [sha256, size]));
+  const sizes = new Map(wantedPayloads(documents, { payloads: 'all' }).map(({ sha256, size }) => [sha256, size]));
   for (const { sha256, size } of store.list()) {
     options.signal?.throwIfAborted();
     payloads += 1;
@@ -76,8 +77,11 @@ export async function verifyMirror(options: {
     damaged.push(sha256);
     bad.push({ path: store.pathOf(sha256).slice(layout.root.length + 1), says: 'is damaged' });
   }
-  for (const { sha256, size, required } of wantedPayloads(documents, generation.payloads)) {
-    if (!required || damaged.includes(sha256) || store.has(sha256, size)) continue;
+  const lacking = new Set(generation.lacking);
+  const kept = { payloads: generation.payloads, products: generation.only, asked: readUsage(layout).asked };
+  for (const { sha256, size, required } of wantedPayloads(documents, kept)) {
+    if (!required && generation.payloads === 'missing') continue; // agents may have asked for more since the last sync
+    if (lacking.has(sha256) || damaged.includes(sha256) || store.has(sha256, size)) continue;
     bad.push({ path: store.pathOf(sha256).slice(layout.root.length + 1), says: 'is gone' });
     damaged.push(sha256);
   }

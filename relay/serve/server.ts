@@ -47,6 +47,10 @@ export interface ServeOptions {
   readonly pages?: ReadonlyMap<string, PageHandler>;
   /** Told the path of each file of a repository that was asked for and is not here. */
   readonly onMissing?: ((path: string) => void) | undefined;
+  /** Brings a payload here that was asked for and is not: by its path. */
+  readonly onDemand?: ((path: string) => Promise<{ kind: 'here' | 'none' } | { kind: 'later'; seconds: number }>) | undefined;
+  /** Told the path of each payload that is sent. */
+  readonly onPayload?: ((path: string) => void) | undefined;
   /** What GET /healthz answers; `ok: false` is status 503. */
   health(): { ok: boolean } & Record<string, unknown>;
   readonly log: Log;
@@ -72,6 +76,11 @@ const REFUSALS = {
   missing: { code: 'serve.missing', message: 'not here', next: 'Ask another relay, or wait until this one has synced.' },
   method: { code: 'serve.method', message: 'this method is not for this path', next: 'Use GET or HEAD, or POST to the inbox.' },
   large: { code: 'serve.too-large', message: 'the body is larger than the limit', next: 'Send one envelope in a request.' },
+  coming: {
+    code: 'serve.coming',
+    message: 'this payload is on its way here',
+    next: 'Try again after the time in Retry-After.',
+  },
   often: { code: 'serve.too-often', message: 'this client asks too often', next: 'Try again after the time in Retry-After.' },
   body: { code: 'serve.body', message: 'a request to read has no body', next: 'Send GET and HEAD without one.' },
   busy: { code: 'serve.busy', message: 'too many uploads at this moment', next: 'Try again after the time in Retry-After.' },
@@ -117,10 +126,31 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
     const relative = path.slice(1);
     if (!isServed(relative)) return refuse(response, 404, REFUSALS.path);
     const entry = tree.find(relative);
-    if (entry === undefined) {
-      options.onMissing?.(relative);
-      refuse(response, 404, REFUSALS.missing);
-    } else sendFile(request, response, entry, limits, rates);
+    if (entry !== undefined) {
+      if (relative.startsWith('payloads/')) options.onPayload?.(relative);
+      sendFile(request, response, entry, limits, rates);
+    } else if (options.onDemand !== undefined && relative.startsWith('payloads/')) {
+      void readOnDemand(options.onDemand, relative, request, response);
+    } else notHere(relative, response);
+  }
+
+  function notHere(path: string, response: http.ServerResponse): void {
+    options.onMissing?.(path);
+    refuse(response, 404, REFUSALS.missing);
+  }
+
+  async function readOnDemand(
+    ask: NonNullable<ServeOptions['onDemand']>,
+    path: string,
+    request: http.IncomingMessage,
+    response: http.ServerResponse,
+  ): Promise<void> {
+    const told = await ask(path);
+    if (response.destroyed) return;
+    const entry = told.kind === 'here' ? tree.find(path) : undefined;
+    if (entry !== undefined) sendFile(request, response, entry, limits, rates);
+    else if (told.kind === 'later') refuse(response, 503, REFUSALS.coming, { 'retry-after': String(told.seconds) });
+    else notHere(path, response);
   }
 
   function sendPage(page: PageHandler, response: http.ServerResponse): void {

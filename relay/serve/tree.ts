@@ -78,7 +78,12 @@ export function openTree(root: string, limits: ServeLimits, monotonic: () => num
       const from = current();
       if (from === undefined) return undefined;
       const known = entries.get(path);
-      if (known !== undefined) return known;
+      if (known?.body !== undefined) return known;
+      if (known !== undefined) {
+        if (fs.existsSync(known.file)) return known;
+        entries.delete(path); // it went to make room
+        inMemory -= 512;
+      }
       const entry = load(path, from);
       if (entry === undefined) return undefined;
       inMemory += (entry.body?.length ?? 0) + 512;
