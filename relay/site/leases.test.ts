@@ -278,7 +278,10 @@ test('who may ask: an agent of the roster, for itself and its own group, in time
     kind: 'bad_request',
   });
   assert.deepEqual(await ask({ ...good, body: Buffer.from('{"client_params": 1}') }), { status: 400, kind: 'bad_request' });
-  assert.deepEqual(await ask({ ...good, body: Buffer.from(`${good.body} `) }), { status: 403, kind: 'bad_signature' });
+  assert.deepEqual(await ask({ ...good, body: Buffer.concat([good.body, Buffer.from(' ')]) }), {
+    status: 403,
+    kind: 'bad_signature',
+  });
   assert.deepEqual(await ask(good, RELEASE), { status: 403, kind: 'bad_signature' }, 'signed for another path');
   assert.deepEqual(await ask(leaseRequest(stranger, ACQUIRE, now)), { status: 403, kind: 'unknown_client' });
   assert.deepEqual(await ask(leaseRequest(other, ACQUIRE, now, 'all', agent.id)), { status: 403, kind: 'unknown_client' });

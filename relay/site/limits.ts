@@ -15,8 +15,9 @@ export const SITE_LIMITS = {
   observedEveryMs: 60_000,
   /** Days of line usage that are kept. */
   usageDays: 35,
-  /** Milliseconds a made page or list of metrics is answered again. */
-  rememberMs: { page: 5_000, metrics: 1_000, ready: 1_000 },
+  /** Milliseconds for which what was gathered is told again, or so many times what it took to gather. */
+  rememberMs: 2_000,
+  rememberTimes: 20,
   /** Rows of one table of the page; what is beyond is counted there. */
   rows: 2_000,
 } as const;

@@ -23,6 +23,8 @@ const EXTRA = `
 .concerns { margin: 1.5rem 0 0; padding: 0; list-style: none; max-width: 46rem; }
 .concerns li { padding: .5rem 0 .5rem .875rem; border-left: 3px solid var(--old); margin-top: .5rem; overflow-wrap: anywhere; }
 .concerns .bad { border-color: var(--bad); } .concerns span { display: block; color: var(--soft); font-size: .875rem; }
+.stack td + td { padding-left: .75rem; } .when { white-space: nowrap; }
+@media (max-width: 44rem) { .stack td + td { padding-left: 0; } }
 .stack td > span { text-align: right; } @media (min-width: 44.01rem) { .stack td > span { text-align: left; } }
 .facts div { overflow-wrap: anywhere; }
 `;
@@ -101,9 +103,11 @@ ${figure('Halts in force', countText(facts.stops.length), facts.stops.length ===
 ${figure('Served today', formatBytes(today?.sentBytes ?? 0), (today?.sentBytes ?? 0) === 0)}
 ${figure('Fetched today', formatBytes(today?.fetchedBytes ?? 0), (today?.fetchedBytes ?? 0) === 0)}
 ${figure('Disk free', disk === undefined ? 'unknown' : formatBytes(disk.freeBytes))}
-${figure('Metadata expires', facts.freshness === null || facts.freshness.expires === '' ? '–' : momentText(facts.freshness.expires))}
+${figure('Metadata lasts', facts.freshness === null || facts.freshness.expires === '' ? '–' : ageText(ageOf(facts.at, Date.parse(facts.freshness.expires))))}
 </dl>`;
 }
+
+const when = (moment: string | null): Markup => html`<span class="when">${momentText(moment)}</span>`;
 
 const ageOf = (moment: string, at: number): number => Math.max(0, Math.floor((at - Date.parse(moment)) / 1_000));
 
@@ -117,8 +121,8 @@ function limited<T>(rows: readonly T[], one: string): { shown: readonly T[]; say
 
 const cell = (label: string, value: Piece, kind: 'n' | 'text' = 'text'): Markup =>
   kind === 'n'
-    ? html`<td class="n" data-label="${label}">${value}</td>`
-    : html`<td data-label="${label}"><span>${value}</span></td>`;
+    ? html`<td class="n${value === '–' ? ' quiet' : ''}" data-label="${label}">${value}</td>`
+    : html`<td${value === '–' && html` class="none"`} data-label="${label}"><span>${value}</span></td>`;
 
 function hostTable(facts: SiteFacts, at: number): Markup {
   if (facts.hosts.length === 0)
@@ -136,7 +140,7 @@ function hostTable(facts: SiteFacts, at: number): Markup {
     ];
     return html`<tr>
 <th scope="row">${host.title}<span class="mild">${mild.filter((part) => part !== '').join(', ')}</span></th>
-${cell('Last result', host.lastResult === null ? 'never' : momentText(host.lastResult))}
+${cell('Last result', host.lastResult === null ? 'never' : when(host.lastResult))}
 ${cell('Evidence age', isSilent(host, at) ? html`<span class="warn">${ageText(age)}</span>` : ageText(age), 'n')}
 ${cell('Last sequence', host.lastSequence ?? '–', 'n')}
 ${cell('Delivered', host.deliveredSequence ?? '–', 'n')}
@@ -160,7 +164,7 @@ function stopTable({ stops }: SiteFacts): Markup {
     const { name, signedAt, reason, patches } = stop.kind === 'halt' ? stop.halt : stop.recall;
     const what = stop.kind === 'halt' ? `stops ${stop.halt.stops.join(', ')}` : `recall: ${stop.recall.action}`;
     return html`<tr><th scope="row">${name}<span class="mild">signed by the publisher</span></th>
-${cell('What', what)}${cell('Patches', patches.length === 0 ? 'all' : patches.slice(0, 12).join(', ') + (patches.length > 12 ? ` and ${patches.length - 12} more` : ''))}${cell('Since', momentText(signedAt))}${cell('Reason', reason)}</tr>`;
+${cell('What', what)}${cell('Patches', patches.length === 0 ? 'all' : patches.slice(0, 12).join(', ') + (patches.length > 12 ? ` and ${patches.length - 12} more` : ''))}${cell('Since', when(signedAt))}${cell('Reason', reason)}</tr>`;
   };
   return html`<h2 id="halts">Halts</h2>
 <table class="stack">
@@ -179,7 +183,7 @@ function leaseTable({ leases }: SiteFacts, at: number): Markup {
 <table class="stack">
 <caption>Hosts that may reboot now.${says}</caption>
 <thead><tr><th scope="col">Host</th><th scope="col">Group</th><th scope="col">Since</th><th scope="col" class="n">Ends in</th></tr></thead>
-<tbody>${shown.map(({ title, group, since, until }) => html`<tr><th scope="row">${title}</th>${cell('Group', group)}${cell('Since', momentText(new Date(since).toISOString()))}${cell('Ends in', ageText(Math.max(0, Math.floor((until - at) / 1_000))), 'n')}</tr>`)}</tbody>
+<tbody>${shown.map(({ title, group, since, until }) => html`<tr><th scope="row">${title}</th>${cell('Group', group)}${cell('Since', when(new Date(since).toISOString()))}${cell('Ends in', ageText(Math.max(0, Math.floor((until - at) / 1_000))), 'n')}</tr>`)}</tbody>
 </table>`;
 }
 

@@ -7,7 +7,7 @@ import type { RelayFolders } from '../settings.ts';
 import type { LeaseChoice } from './choices.ts';
 import { concernsOf } from './concerns.ts';
 import { signedSource } from './documents.ts';
-import { gatherFacts } from './facts.ts';
+import { gatherFacts, type SiteFacts } from './facts.ts';
 import { leaseService } from './fleetlock.ts';
 import { openLeases } from './lease-store.ts';
 import { SITE_LIMITS } from './limits.ts';
@@ -36,6 +36,8 @@ export interface SiteOptions {
   readonly rebootLeases: LeaseChoice;
   readonly clock: Clock;
   readonly log: Log;
+  /** Gives every envelope that was taken in its own file, so that what is read from files is all of it. */
+  readonly settle?: () => unknown;
 }
 
 const NO_TRAFFIC: Traffic = { requests: 0, sentBytes: 0, receivedBytes: 0, connections: 0 };
@@ -47,7 +49,7 @@ const HTML_HEADERS = {
 };
 
 /** @throws files.unreadable */
-export function openSite({ folders, rebootLeases, clock, log }: SiteOptions): Site {
+export function openSite({ folders, rebootLeases, clock, log, settle }: SiteOptions): Site {
   const startedAt = clock.now();
   const complaints = new Set<string>();
   const complain = (reason: string) => {
@@ -76,9 +78,20 @@ export function openSite({ folders, rebootLeases, clock, log }: SiteOptions): Si
     counted = now;
   }
 
-  function facts() {
+  /**
+   * Gathered once for all who ask within a while, and the rarer the longer it takes (a full inbox has many files), so that
+   * whoever asks often costs the relay little.
+   */
+  let known: { facts: SiteFacts; until: number } | undefined;
+  function facts(): SiteFacts {
+    const began = clock.monotonic();
+    if (known !== undefined && began < known.until) return known.facts;
     countTraffic();
-    return gatherFacts({ folders, clock, documents, observed: observer.now(), leases: store.held() });
+    settle?.();
+    const gathered = gatherFacts({ folders, clock, documents, observed: observer.now(), leases: store.held() });
+    const ended = clock.monotonic();
+    known = { facts: gathered, until: ended + Math.max(SITE_LIMITS.rememberMs, (ended - began) * SITE_LIMITS.rememberTimes) };
+    return gathered;
   }
 
   function save(): void {
@@ -91,23 +104,13 @@ export function openSite({ folders, rebootLeases, clock, log }: SiteOptions): Si
     }
   }
 
-  /** The same answer for a while: whoever asks often costs no disk. */
-  function remembered(milliseconds: number, make: PageHandler): PageHandler {
-    let known: { answer: ReturnType<PageHandler>; at: number } | undefined;
-    return () => {
-      const now = clock.monotonic();
-      if (known === undefined || now - known.at > milliseconds) known = { answer: make(), at: now };
-      return known.answer;
-    };
-  }
-
-  const page = remembered(SITE_LIMITS.rememberMs.page, () => ({
+  const page: PageHandler = () => ({
     status: 200,
     type: 'text/html; charset=utf-8',
     body: renderSite(facts()),
     headers: HTML_HEADERS,
-  }));
-  const metrics = remembered(SITE_LIMITS.rememberMs.metrics, () => ({
+  });
+  const metrics: PageHandler = () => ({
     status: 200,
     type: METRICS_TYPE,
     body: renderMetrics(facts(), {
@@ -117,15 +120,15 @@ export function openSite({ folders, rebootLeases, clock, log }: SiteOptions): Si
       envelopes,
       ...totals,
     }),
-  }));
-  const ready = remembered(SITE_LIMITS.rememberMs.ready, () => {
+  });
+  const ready: PageHandler = () => {
     const reasons = concernsOf(facts()).flatMap(({ level, about, says }) => (level === 'bad' ? [`${about}: ${says}`] : []));
     return {
       status: reasons.length === 0 ? 200 : 503,
       type: 'application/json',
       body: `${JSON.stringify({ ok: reasons.length === 0, reasons })}\n`,
     };
-  });
+  };
 
   return {
     posts: service?.posts ?? new Map(),
