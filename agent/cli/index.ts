@@ -113,10 +113,34 @@ const commands: readonly CommandSpec[] = [
   },
   {
     name: 'export',
-    summary: 'write this host’s unacknowledged results into a folder, for a courier',
-    args: [{ name: '<dir>', says: 'folder that gets the layout of an inbox' }],
-    examples: [{ line: 'patchferry-agent export /media/stick/inbox', says: 'the publisher collects from that folder' }],
+    summary: 'write this host’s unacknowledged results into a folder, or onto a prepared stick, for a courier',
+    args: [{ name: '<dir>', says: 'a prepared stick, or a folder that gets the layout of an inbox' }],
+    examples: [
+      { line: 'patchferry-agent export /media/stick', says: 'a return bundle and the list of what this host lacks' },
+      { line: 'patchferry-agent export /srv/out/inbox', says: 'the publisher collects from that folder' },
+    ],
     run: later(async () => (await import('./export.ts')).exportResults),
+  },
+  {
+    name: 'import',
+    summary: 'take a bundle from a stick or folder straight into this host, without any relay',
+    args: [{ name: '<place>', says: 'where the stick is mounted, or a folder' }],
+    options: [
+      { flags: '--folder', says: 'the place is a folder on a disk, no prepared stick' },
+      { flags: '--no-return', says: 'do not put results and the list of what is lacking on the stick' },
+      { flags: '--dry-run', says: 'say what would be taken; nothing is copied, written or changed' },
+    ],
+    examples: [
+      { line: 'patchferry-agent import /media/stick', says: 'the whole visit: bundle in, receipt and results onto the stick' },
+    ],
+    run: later(async () => (await import('./courier.ts')).importBundles),
+  },
+  {
+    name: 'courier key',
+    summary: 'the card of this host as a site of its own, made on first use; the publisher takes it with `bundle site add`',
+    options: [{ flags: '--site <name>', says: 'name of the site; needed the first time' }],
+    examples: [{ line: 'patchferry-agent courier key --site pump-3', says: 'one line; it holds nothing secret' }],
+    run: later(async () => (await import('./courier.ts')).courierKey),
   },
   {
     name: 'service install',

@@ -2,3 +2,4 @@
 export { type DebianMirrors, debianMirrors } from './apt-sources.ts';
 export type { TestHost } from './host.ts';
 export { Lab, type LabOptions } from './lab.ts';
+export { Stick } from './stick.ts';

@@ -5,6 +5,7 @@ import { run } from '#manifests/platform/process';
 /** Debian packages by what they are for. */
 export const DEBIAN_PACKAGES = {
   hosts: ['mmdebstrap', 'btrfs-progs', 'systemd-container', 'iproute2', 'ca-certificates', 'debian-archive-keyring'],
+  media: ['dosfstools', 'fusefat', 'mtools'],
   tests: ['strace', 'libdpkg-perl', 'rpm', 'gpg', 'gpgv', 'xz-utils', 'chromium'],
   build: ['binutils'],
   trust: ['softhsm2', 'opensc'],

@@ -93,3 +93,195 @@ test('two passes: metadata in, missing list out, exactly that in, results out, a
   assert.equal(waiting(), 0);
   assert.match((await world.publish(0, 'bundle', 'site', 'list')).out, /ward-7 +both ways/);
 });
+
+test('straight into a host without any relay: its own site, metadata, what it lacks, results and acks, all on one stick', async () => {
+  const world = await open();
+  const { stick } = world;
+  await world.publish(0, 'publish', '--payloads', 'none');
+  const key = await world.agent('pump', 'courier', 'key', '--site', 'pump-3');
+  assert.equal(key.exit, 0, key.err);
+  await world.publish(0, 'bundle', 'site', 'add', key.out.trim());
+  await world.publish(0, 'bundle', 'stick', stick, '--label', 'red stick');
+  await world.publish(0, 'bundle', 'export', 'pump-3', stick, '--metadata');
+  const first = await world.agent('pump', 'import', stick);
+  assert.equal(first.exit, 0, first.err + first.out);
+  const repository = join(world.folder, 'agent pump', 'state', 'courier', 'repository');
+  const code = String((await world.publisher.json('agent', 'invite', '--group', 'all'))['code']);
+  await world.agent('pump', 'enroll', '--code', code, '--relay', repository, '--root', world.publisher.root);
+  const out = await world.agent('pump', 'export', stick);
+  assert.match(out.out, /0 results and the enrolment/, out.err);
+  await world.publish(0, 'collect', '--from', stick);
+  await world.publish(0, 'agent', 'approve', '--all-valid');
+  await world.publish(0, 'publish', '--payloads', 'none');
+  await world.publish(0, 'bundle', 'export', 'pump-3', stick, '--metadata');
+  assert.equal((await world.agent('pump', 'import', stick)).exit, 0);
+  await world.agent('pump', 'once');
+  const asks = await world.agent('pump', 'export', stick);
+  assert.match(asks.out, /this host lacks 1 payloads/, asks.err);
+  await world.publish(0, 'collect', '--from', stick);
+  await world.publish(0, 'bundle', 'fill', 'pump-3', stick);
+  const brought = await world.agent('pump', 'import', stick);
+  assert.match(brought.out, /1 new payloads/, brought.err);
+  await world.agent('pump', 'once', '--retry');
+  assert.match(world.component('pump') ?? '', /echo 1\.0\.0/);
+  assert.equal((await world.agent('pump', 'export', stick)).exit, 0);
+  await world.publish(0, 'collect', '--from', stick);
+  assert.match((await world.publish(0, 'report')).out, /compliant/);
+});
+
+test('one way: filled and fetched from the profile, nothing is ever written at the closed side', async () => {
+  const { world, relay } = await withSite('--one-way', '--product', 'own-tool', '--arch', 'amd64');
+  const { stick } = world;
+  const out = await world.publish(0, 'bundle', 'export', 'ward-7', stick);
+  assert.match(out.out, /fetched 1 payload/);
+  assert.match(out.out, /\(full\)/);
+  const before = filesOf(stick).toSorted();
+  const closed = await world.relay('ward-7', '--config', configWith(world, { returns: 'nothing' }));
+  const got = await closed.run('import', stick);
+  assert.equal(got.exit, 0, got.err);
+  assert.match(got.out, /1 new payloads/);
+  assert.deepEqual(filesOf(stick).toSorted(), before);
+  assert.equal((await closed.run('export', stick)).exit, 2);
+  assert.equal(relay.site, 'ward-7');
+  const again = await world.publish(0, 'bundle', 'export', 'ward-7', stick);
+  assert.match(again.out, /number 1 for ward-7 \(full\)/, 'the same contents are the same bundle');
+});
+
+test('a profile with a package list: what is not on it does not travel', async () => {
+  const list = 'not-this-one\n';
+  const world = await open();
+  await world.publish(0, 'publish', '--payloads', 'all');
+  const relay = await world.relay('ward-7');
+  const file = join(world.folder, 'packages.txt');
+  fs.writeFileSync(file, list);
+  await world.publish(0, 'bundle', 'site', 'add', relay.card, '--one-way', '--packages', file);
+  const dry = await world.publish(0, 'bundle', 'export', 'ward-7', join(world.folder, 'out'), '--folder', '--dry-run');
+  assert.match(dry.out, /0 payloads/);
+  assert.equal(fs.existsSync(join(world.folder, 'out')), false, 'a dry run writes nothing');
+});
+
+test('several sites on one stick: each takes its own, none can open the other, receipts of both are read', async () => {
+  const { world, relay } = await withSite();
+  const other = await world.relay('pump-3');
+  await world.publish(0, 'bundle', 'site', 'add', other.card);
+  for (const site of ['ward-7', 'pump-3']) await world.publish(0, 'bundle', 'export', site, world.stick);
+  const first = await relay.run('import', world.stick);
+  assert.match(first.out, /1 bundles on it are for other sites/);
+  const second = await other.run('import', world.stick);
+  assert.equal(second.exit, 0, second.err);
+  assert.match((await relay.run('show', world.stick)).out, /The contents are sealed: only the site can list them/);
+  assert.match((await relay.run('show', world.stick)).out, /metadata\/timestamp\.json/);
+  const collected = await world.publish(0, 'collect', '--from', world.stick);
+  assert.match(collected.out, /ward-7 has bundle 1/);
+  assert.match(collected.out, /pump-3 has bundle 1/);
+  const next = await world.publish(0, 'bundle', 'export', 'ward-7', world.stick, '--dry-run');
+  assert.match(next.out, /on top of 1: 0 documents, 0 payloads/);
+});
+
+test('refused, each by its own message and exit code; the relay goes on; the bundle goes to rejected/ with a note', async () => {
+  const { world, relay } = await withSite();
+  const drop = join(world.folder, 'Eingang – für Bündel');
+  const fill = async (...words: string[]) => {
+    fs.rmSync(drop, { recursive: true, force: true });
+    await world.publish(0, 'bundle', 'export', 'ward-7', drop, '--folder', '--full', ...words);
+    return fs.readdirSync(drop).find((name) => name.endsWith('.pfb.json')) ?? '';
+  };
+  const refused = async (code: string, exit: number, moved = true) => {
+    const out = await relay.run('import', '--folder', drop);
+    assert.equal(out.exit, exit, `${code}: ${out.out}${out.err}`);
+    assert.match(out.out + out.err, new RegExp(code.replace('.', '\\.')));
+    const notes = fs.existsSync(join(drop, 'rejected'))
+      ? fs.readdirSync(join(drop, 'rejected')).filter((name) => name.endsWith('.txt'))
+      : [];
+    assert.equal(notes.length, moved ? 1 : 0, code);
+    if (moved) {
+      assert.match(fs.readFileSync(join(drop, 'rejected', notes[0] ?? ''), 'utf8'), new RegExp(`code:   ${code}`));
+      assert.deepEqual(
+        fs.readdirSync(drop).filter((name) => name.endsWith('.pfb.json')),
+        [],
+      );
+    }
+  };
+  const partOf = (name: string) => {
+    const folder = join(drop, name.replace('.pfb.json', '.pfb'));
+    return join(folder, fs.readdirSync(folder).find((one) => one.endsWith('.pfp')) ?? '');
+  };
+
+  assert.equal((await relay.run('import', join(world.folder, 'not there'))).exit, 2);
+  fs.mkdirSync(join(world.folder, 'mount point'));
+  const unmounted = await relay.run('import', join(world.folder, 'mount point'));
+  assert.equal(unmounted.exit, 2);
+  assert.match(unmounted.err, /bundle\.no-medium/);
+
+  const first = await fill();
+  fs.rmSync(join(drop, 'patchferry-roots'), { recursive: true });
+  const elsewhere = await world.relay('pump-3');
+  const wrong = await elsewhere.run('import', '--folder', drop);
+  assert.equal(wrong.exit, 5);
+  assert.match(wrong.out, /bundle\.other-site/);
+
+  await fill();
+  const unsigned = JSON.parse(fs.readFileSync(join(drop, first), 'utf8')) as { signature?: unknown };
+  delete unsigned.signature;
+  fs.writeFileSync(join(drop, first), JSON.stringify(unsigned));
+  await refused('bundle.unsigned', 5);
+
+  await fill();
+  fs.writeFileSync(join(drop, first.replace('.pfb.json', '.pfb'), 'extra.bin'), 'x');
+  await refused('bundle.file-added', 5);
+
+  await fill();
+  const text = fs.readFileSync(join(drop, first), 'utf8');
+  fs.writeFileSync(join(drop, first), text.replace('"site":"ward-7"', '"site":"ward-8"'));
+  await refused('bundle.signature', 5);
+
+  await fill();
+  fs.truncateSync(partOf(first), 100);
+  await refused('bundle.truncated', 5, false); // the rest may still be on its way
+  assert.equal((await relay.run('status')).exit, 1, 'nothing was mirrored');
+
+  await fill();
+  const whole = await relay.run('import', '--folder', drop);
+  assert.equal(whole.exit, 0, whole.out + whole.err);
+  assert.deepEqual(
+    fs.readdirSync(drop).filter((name) => name.startsWith('ward-7')),
+    [],
+    'taken over whole',
+  );
+
+  const old = join(world.folder, 'old');
+  await world.publisher.addRelease('1.1.0');
+  await world.publish(0, 'source', 'sync');
+  await world.publish(0, 'publish', '--payloads', 'all');
+  await world.publish(0, 'bundle', 'export', 'ward-7', drop, '--folder', '--full');
+  fs.cpSync(drop, old, { recursive: true });
+  assert.equal((await relay.run('import', '--folder', drop)).exit, 0);
+  await world.publisher.addRelease('1.2.0');
+  await world.publish(0, 'source', 'sync');
+  await world.publish(0, 'publish', '--payloads', 'all');
+  await world.publish(0, 'bundle', 'export', 'ward-7', drop, '--folder', '--full');
+  assert.equal((await relay.run('import', '--folder', drop)).exit, 0);
+  fs.rmSync(drop, { recursive: true });
+  fs.cpSync(old, drop, { recursive: true });
+  await refused('bundle.older', 5);
+});
+
+test('keys rotated while nobody visited: the roots on the stick lead the site to the new ones', async () => {
+  const { world, relay } = await withSite();
+  await world.publish(0, 'bundle', 'export', 'ward-7', world.stick);
+  assert.equal((await relay.run('import', world.stick)).exit, 0);
+  await world.publish(0, 'key', 'rotate', 'timestamp');
+  await world.publish(0, 'publish');
+  await world.publish(0, 'key', 'rotate', 'timestamp');
+  await world.publish(0, 'publish');
+  await world.publish(0, 'bundle', 'export', 'ward-7', world.stick);
+  const got = await relay.run('import', world.stick);
+  assert.equal(got.exit, 0, got.out + got.err);
+  assert.match(got.out, /imported: ward-7-000002-content/);
+});
+
+function configWith(world: ClosedSite, settings: Record<string, unknown>): string {
+  const file = join(world.folder, 'relay.yaml');
+  fs.writeFileSync(file, JSON.stringify(settings)); // JSON is YAML
+  return file;
+}
