@@ -96,19 +96,24 @@ export function planOf(wanted: readonly Wanted[], input: ScheduleInput, windows:
   if (group === null || wanted.length === 0) return none;
   const estimateMs = timeNeeded(all, group).ms;
   const plan = { ...none, estimateMs };
-  if (mayStart(windows.install)) return fitted(plan, wanted, input, windows.install);
-  const urgent = wanted.filter(({ emergency }) => emergency);
-  if (urgent.length > 0 && windows.emergency !== null && mayStart(windows.emergency)) {
-    return { ...plan, window: windows.emergency, patches: urgent.map(({ patch }) => patch) };
+  const urgent = wanted.filter(({ emergency }) => emergency).map(({ patch }) => patch);
+  const overdue = group.afterDeadline === 'at-once' ? wanted.filter(({ overdue: late }) => late).map(({ patch }) => patch) : [];
+  const open = mayStart(windows.install) ? fitted(plan, wanted, input, windows.install) : null;
+  const takes = (patches: readonly string[]) =>
+    open !== null && open.wait === null && patches.every((one) => open.patches.includes(one));
+  if (open !== null && takes([...urgent, ...overdue])) return open;
+  // what may go in without an ordinary window must not wait because one is open
+  if (overdue.length > 0) return { ...plan, window: { ...ALWAYS_OPEN, name: AT_ONCE }, patches: overdue };
+  if (urgent.length > 0 && windows.emergency !== null) {
+    if (mayStart(windows.emergency)) return { ...plan, window: windows.emergency, patches: urgent };
+    if (open === null && opens(windows.emergency) < opens(windows.install))
+      return { ...plan, window: windows.emergency, patches: urgent };
   }
-  const overdue = wanted.filter(({ overdue: late }) => late);
-  if (overdue.length > 0 && group.afterDeadline === 'at-once') {
-    return { ...plan, window: { ...ALWAYS_OPEN, name: 'deadline has passed' }, patches: overdue.map(({ patch }) => patch) };
-  }
-  if (urgent.length > 0 && windows.emergency !== null && opens(windows.emergency) < opens(windows.install))
-    return { ...plan, window: windows.emergency, patches: urgent.map(({ patch }) => patch) };
-  return plan;
+  return open ?? plan;
 }
+
+/** Stands in place of a window's name. */
+const AT_ONCE = 'deadline has passed';
 
 const mayStart = (window: WindowState): window is Extract<WindowState, { open: true }> => window.open && window.mayStart;
 const opens = (window: WindowState) => (window.open ? window.nextOpensAt : window.opensAt) ?? Number.POSITIVE_INFINITY;

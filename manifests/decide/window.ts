@@ -103,14 +103,17 @@ function comesFirst(a: Occurrence, b: Occurrence): number {
   return a.opensAt - b.opensAt || b.closesAt - a.closesAt || byText(a.window.name, b.window.name);
 }
 
+/** The last day that a moment can be written of. */
+const LATEST_MS = Date.parse('9999-12-31T00:00:00Z');
+
 /** Open at any time: what a host may do that no window speaks of. */
 export const ALWAYS_OPEN: WindowState = {
   open: true,
   name: 'any time',
   zone: 'UTC',
   opensAt: 0,
-  closesAt: Number.MAX_SAFE_INTEGER,
-  startsUntil: Number.MAX_SAFE_INTEGER,
+  closesAt: LATEST_MS,
+  startsUntil: LATEST_MS,
   mayStart: true,
   nextOpensAt: null,
   notes: [],
