@@ -101,6 +101,8 @@ export interface InstallOutcome {
   readonly says: string;
   /** The end of what the package manager printed. */
   readonly output: string;
+  /** Packages that it left unfinished: where to look first for the patch at fault. */
+  readonly broken?: readonly string[] | undefined;
 }
 
 /** One way of installing software on a host. Every act may be repeated after a kill and comes to the same end. */
@@ -114,8 +116,11 @@ export interface PackageSystem {
   plan(items: readonly InstallItem[], policy: PlanPolicy, context: HostContext): Promise<InstallPlan>;
   /** Whether it can be done now: room on every mount, health of the package database, locks. */
   precheck(plan: InstallPlan, policy: { readonly freeBytes: number }, context: HostContext): Promise<Precheck[]>;
-  /** Does it. The payloads must be there. Run again after a kill it finishes. */
-  install(plan: InstallPlan, context: HostContext): Promise<InstallOutcome>;
+  /**
+   * Does it, or the part of it that these patches need. The payloads must be there. Run again after a kill it finishes.
+   * What `plan.changes` does not name is never changed.
+   */
+  install(plan: InstallPlan, context: HostContext, only?: ReadonlySet<string>): Promise<InstallOutcome>;
   /** Puts an interrupted package database right without any network, where that is possible. */
   repair(context: HostContext): Promise<{ ok: boolean; says: string }>;
   /** What is wrong in the package database, a line each; empty is healthy. */

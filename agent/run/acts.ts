@@ -1,10 +1,14 @@
 // What is done in each state of a run. Every act may be repeated after a kill. Which state comes next is not decided here:
 // an act says what came out of it, the table in states.ts says where that leads.
-import { blockedIn } from '#manifests/decide';
+import { blockedIn, timeNeeded } from '#manifests/decide';
 import { PatchferryError } from '#manifests/errors';
+import { utcSeconds } from '#manifests/platform/clock';
 import type { ContentRef, Inventory } from '#manifests/schema';
 import type { HostContext, InstallPlan } from '../packages/index.ts';
+import { batchesOf, describeBatches, installInBatches, notInstalled, partOf, pausedPatches } from './batches.ts';
+import { runHooks } from './hooks.ts';
 import { fault, RUN_LIMITS } from './limits.ts';
+import { noteNeed, rebootNeed, restartServices, wantsReboot } from './need.ts';
 import { cleanText, oneLine, type RunData, type RunError, versionsOf } from './runs.ts';
 import type { Event, State } from './states.ts';
 import type { RunWorld } from './world.ts';
@@ -50,16 +54,17 @@ export function asRunError(cause: unknown): RunError {
   return { code, message: cleanText(error.message === '' ? String(cause) : error.message), where: null };
 }
 
-/** The acts by state. Commit and Failed end a run: they are in ending.ts. */
-export const ACTS: Readonly<Record<Exclude<State, 'Idle' | 'Sync' | 'Evaluate' | 'Wait' | 'Commit' | 'Failed'>, Act>> = {
+/** States whose act is elsewhere: before a run, at a reboot (rebooting.ts), at its end (ending.ts). */
+type Elsewhere = 'Idle' | 'Sync' | 'Evaluate' | 'Wait' | 'Reboot' | 'RollbackReboot' | 'Commit' | 'Failed';
+
+/** The acts by state. */
+export const ACTS: Readonly<Record<Exclude<State, Elsewhere>, Act>> = {
   Stage: stage,
   Precheck: precheck,
   Snapshot: snapshot,
   Install: install,
-  Reboot: (attempt) => reboot(attempt, 'the check of what was installed'),
   Verify: verify,
   Rollback: rollback,
-  RollbackReboot: (attempt) => reboot(attempt, 'the end of the rollback'),
 };
 
 function contextOf({ id, data, world }: Attempt, signal: AbortSignal): HostContext {
@@ -70,8 +75,22 @@ async function stage(attempt: Attempt): Promise<Came> {
   const { data, world } = attempt;
   const context = contextOf(attempt, world.signal);
   if (attempt.again) await discardWays(attempt, context);
+  const stop = await runHooks(attempt, 'pre-download', world.signal);
+  if (stop !== undefined) return bad('stop', stop.code, stop.message);
   const plans: InstallPlan[] = [];
-  for (const [format, items] of Map.groupBy(data.items, (item) => item.format)) {
+  const paused = pausedPatches(attempt);
+  if (paused.size > 0 && data.items.every(({ patch }) => paused.has(patch))) {
+    return bad(
+      'stop',
+      'kept-back',
+      `every patch of the set failed before and is left alone until ${utcSeconds(Math.min(...paused.values()))}`,
+    );
+  }
+  data.resting = [...paused.keys()];
+  const failures = world.journal.runs.memory().failed.filter(({ code }) => code === 'run.install');
+  data.suspects = failures.map(({ patch }) => patch).filter((patch) => data.patches.includes(patch));
+  const open = data.items.filter(({ patch }) => !paused.has(patch));
+  for (const [format, items] of Map.groupBy(open, (item) => item.format)) {
     const system = format === 'rpm' ? undefined : world.hands.systems[format];
     if (system === undefined || !(await system.available(context))) {
       return bad('stop', 'no-package-system', `this host has no way to install patches of the format ${format}`);
@@ -144,17 +163,21 @@ async function healthOf({ data, world }: Attempt, when: 'before' | 'after', sign
 
 /** Why nothing more may be begun in this window; undefined while there is time for it. */
 export function noTime(
-  { data, world }: Pick<Attempt, 'data' | 'world'>,
+  { data, world }: { readonly data: Pick<RunData, 'group'>; readonly world: RunWorld },
   zone: string,
-  plans: readonly InstallPlan[],
+  plans: readonly Pick<InstallPlan, 'items' | 'changes'>[],
 ): string | undefined {
   const window = world.windowOf(data.group, zone);
   if (!window.open) return 'no maintenance window is open';
   if (plans.length > 0 && !window.mayStart) return `nothing new starts in the last part of the window ${window.name}`;
   const packages = plans.reduce((count, plan) => count + plan.changes.length, 0);
-  const mayReboot = world.allowReboot && data.group?.reboot === 'if-needed';
-  const reserve =
-    RUN_LIMITS.reserveMs + packages * RUN_LIMITS.reservePerPackageMs + (mayReboot ? RUN_LIMITS.reserveRebootMs : 0);
+  const patches = [...new Set(plans.flatMap(({ items }) => items.map(({ patch }) => patch)))];
+  // A group that says what is to be kept free, or knows how long its patches take, is reckoned with exactly (trap 7).
+  const told = data.group !== null && (data.group.reserve ?? data.group.timings) !== undefined;
+  const needed = told && data.group !== null ? timeNeeded(patches, data.group).ms : 0;
+  const mayReboot = world.allowReboot && (data.group?.reboot ?? 'never') !== 'never';
+  const least = RUN_LIMITS.reserveMs + packages * RUN_LIMITS.reservePerPackageMs + (mayReboot ? RUN_LIMITS.reserveRebootMs : 0);
+  const reserve = Math.max(least, needed);
   const left = window.closesAt - world.trustedNow();
   return left >= reserve
     ? undefined
@@ -165,6 +188,11 @@ async function snapshot(attempt: Attempt): Promise<Came> {
   const { id, data, world } = attempt;
   const context = contextOf(attempt, world.signal);
   data.ways = [];
+  const { zone } = await world.hands.inventory();
+  const early = noTime(attempt, zone, []);
+  if (early !== undefined) return bad('stop', 'window-closed', early);
+  const stop = await runHooks(attempt, 'pre-install', world.signal);
+  if (stop !== undefined) return bad('stop', stop.code, stop.message);
   const uncovered: string[] = [];
   for (const way of world.hands.ways) {
     const open = data.plans.filter(({ format }) => !data.ways.some(({ formats }) => formats.includes(format)));
@@ -200,8 +228,11 @@ async function snapshot(attempt: Attempt): Promise<Came> {
     return bad('stop', 'no-way-back', `the group demands a way back and this host has none for ${uncovered.join(', ')}`);
   }
   data.waySays = uncovered.length > 0 ? oneLine(`installed without a way back for ${uncovered.join(', ')}`) : null;
-  const { zone } = await world.hands.inventory();
-  const late = noTime(attempt, zone, data.plans);
+  const late = noTime(
+    attempt,
+    zone,
+    data.plans.slice(0, 1).map((plan) => partOf(plan, batchesOf(plan, data)[0] ?? [])),
+  );
   if (late !== undefined) return bad('stop', 'window-closed', late);
   return {
     on: 'ok',
@@ -217,49 +248,34 @@ async function install(attempt: Attempt): Promise<Came> {
   world.journal.runs.save(id, data);
   for (const [index, plan] of data.plans.entries()) {
     if (data.installed.includes(plan.format)) continue;
-    const system = world.hands.systems[plan.format];
-    const late = index > 0 && !attempt.again ? noTime(attempt, zone, [plan]) : undefined;
-    if (late !== undefined) {
-      data.leftOut.push(plan.format);
-      continue;
-    }
-    if (attempt.again) await system.repair(context);
-    const outcome = await system.install(plan, context);
-    if (!outcome.ok) return bad('failed', 'install', cleanText(`${outcome.says}\n${outcome.output}`));
-    data.installed.push(plan.format);
+    const came = await installInBatches(attempt, context, plan, {
+      first: index === 0,
+      late: (patches) => noTime(attempt, zone, [partOf(plan, patches)]),
+    });
+    if (came.kind === 'failed') return bad('failed', 'install', cleanText(`${came.says}\n${came.output}`));
+    (came.kind === 'installed' ? data.installed : data.leftOut).push(plan.format);
     world.journal.runs.save(id, data);
     world.failPoint('Install.middle');
   }
-  const evidence = world.hands.rebootEvidence(await world.hands.inventory());
-  const says = data.leftOut.length === 0 ? 'installed' : `installed; no time was left for: ${data.leftOut.join(', ')}`;
-  const wanted = evidence.length > 0 && world.allowReboot && data.group?.reboot === 'if-needed';
+  const stop = await runHooks(attempt, 'post-install', never);
+  if (stop !== undefined) return bad('failed', 'hook', stop.message); // too late to wait: the change is made
+  const dead = await restartServices(attempt);
+  if (dead.length > 0) return bad('failed', 'restart', dead.join('; '));
+  const need = rebootNeed(attempt, await world.hands.inventory());
+  noteNeed(world, need.needed);
+  const says = describeBatches(data);
   return {
-    on: wanted ? 'reboot' : 'ok',
-    says: evidence.length === 0 ? says : `${says}; reboot needed: ${evidence.join('; ')}`,
+    on: wantsReboot(world, data.group, need) ? 'reboot' : 'ok',
+    says: need.evidence.length === 0 ? says : `${says}; ${need.needed ? 'reboot needed: ' : ''}${need.evidence.join('; ')}`,
   };
-}
-
-/** Told once, then recognised by another boot id. Never outside the window. */
-async function reboot({ id, data, world }: Attempt, before: string): Promise<Came> {
-  const inventory = await world.hands.inventory();
-  if (data.rebootFrom !== null && data.rebootFrom !== inventory.bootId) {
-    data.rebooted = true;
-    data.rebootFrom = null;
-    return { on: 'ok', says: `rebooted, kernel ${inventory.kernels.running}` };
-  }
-  const late = noTime({ data, world }, inventory.zone, []);
-  if (late !== undefined) return { on: 'stop', says: `a reboot is needed but ${late}` };
-  data.rebootFrom = inventory.bootId;
-  world.journal.runs.save(id, data);
-  world.say(`the host reboots now; ${before} follows`);
-  await world.hands.reboot();
-  return { on: 'pending', says: 'the host was told to reboot' };
 }
 
 /** What the after-look found; empty when host and set agree. */
 function stillMissing({ data, world }: Attempt, inventory: Inventory): string[] {
   const done = data.plans.filter(({ format }) => data.installed.includes(format));
-  const installed = new Set(done.flatMap(({ items }) => items.map(({ patch, name, arch }) => `${patch} ${name}:${arch}`)));
+  const lacking = notInstalled(data);
+  const items = done.flatMap((plan) => plan.items).filter(({ patch }) => !lacking.has(patch));
+  const installed = new Set(items.map(({ patch, name, arch }) => `${patch} ${name}:${arch}`));
   const expected = data.patches.filter((patch) => {
     const items = data.items.filter((item) => item.patch === patch);
     return items.length > 0 && items.every(({ name, arch }) => installed.has(`${patch} ${name}:${arch}`));
@@ -277,8 +293,13 @@ async function verify(attempt: Attempt): Promise<Came> {
     const wrong = await world.hands.systems[format].audit(context);
     if (wrong.length > 0) return bad('failed', 'audit', cleanText(wrong.join('\n')));
   }
+  if (data.rebooted) {
+    const stop = await runHooks(attempt, 'post-reboot', never);
+    if (stop !== undefined) return bad('failed', 'hook', stop.message);
+  }
   const inventory = await world.hands.inventory();
-  const missing = stillMissing(attempt, inventory);
+  // a reboot that an earlier run owed installs nothing: what became of its patches since is no business of this run
+  const missing = data.undoes === null ? stillMissing(attempt, inventory) : [];
   if (missing.length > 0)
     return bad('failed', 'still-missing', `after the installation the host still lacks ${missing.join(', ')}`);
   data.health = await healthOf(attempt, 'after', never);
@@ -292,6 +313,7 @@ async function rollback(attempt: Attempt): Promise<Came> {
   const context = contextOf(attempt, never);
   data.rollback = 'failed'; // until it is shown to have worked
   world.journal.runs.save(attempt.id, data);
+  if (data.plans.length === 0) return { on: 'failed', says: 'nothing of this host can be taken back: no way back is kept' };
   const open = data.plans.filter(({ format }) => !data.ways.some(({ formats }) => formats.includes(format)));
   for (const { format } of data.plans) await world.hands.systems[format].repair(context);
   for (const taken of data.ways.toReversed()) {
@@ -309,7 +331,8 @@ async function rollback(attempt: Attempt): Promise<Came> {
     return { on: 'failed', says: `the host is not as before: ${differs}${without}` };
   }
   data.rollback = 'done';
-  const again = data.rebooted && world.allowReboot && world.hands.rebootEvidence(inventory).length > 0;
+  await restartServices(attempt); // what ran the new version; a unit that does not come up is seen by the next health check
+  const again = data.rebooted && wantsReboot(world, data.group, rebootNeed(attempt, inventory));
   return { on: again ? 'reboot' : 'ok', says: 'the host is as before: same packages, same versions' };
 }
 

@@ -2,7 +2,11 @@
 import { utcSeconds } from '#manifests/platform/clock';
 import type { Inventory, PackageChange, RunBody } from '#manifests/schema';
 import { type Attempt, asRunError, discardWays } from './acts.ts';
+import { failedPatches, notInstalled, pausePatches } from './batches.ts';
+import { hookReport, runHooks } from './hooks.ts';
 import { RUN_LIMITS } from './limits.ts';
+import { setPause } from './memory.ts';
+import { noteNeed, type RebootNeed, rebootNeed } from './need.ts';
 import { oneLine, type RunData, type RunMemory, type RunRow, versionsOf } from './runs.ts';
 
 export type Ended = {
@@ -20,14 +24,11 @@ const HARMFUL: readonly string[] = [
   'run.still-missing',
   'run.audit',
   'run.health',
+  'run.hook',
+  'run.restart',
   'run.killed-often',
   'run.by-hand',
 ];
-
-/** Name of the pause of one set in the journal. */
-export function setPause(digest: string): string {
-  return `set:${digest}`;
-}
 
 /** Set while a host waits for hands after a rollback that failed. */
 export const HANDS_NEEDED = 'hands-needed';
@@ -43,7 +44,7 @@ export async function fail(attempt: Attempt): Promise<Ended> {
   if (!data.touched && data.rollback === 'none') {
     const code = data.error?.code ?? '';
     const refused =
-      /^(?:run\.(?:precheck|no-way-back|window-closed|kept-back|blocked|no-package-system))$/.test(code) ||
+      /^(?:run\.(?:precheck|hook|hook-later|no-way-back|window-closed|kept-back|blocked|no-package-system))$/.test(code) ||
       !/^(?:run|transfer|files|repository)\./.test(code);
     return end(attempt, refused ? 'refused' : 'failed', 'nothing was changed on the host');
   }
@@ -52,21 +53,29 @@ export async function fail(attempt: Attempt): Promise<Ended> {
     : end(attempt, 'rollback-failed', 'the host could not be put back: hands are needed');
 }
 
+const never = new AbortController().signal;
+
 async function end(attempt: Attempt, outcome: RunBody['outcome'], says: string): Promise<Ended> {
   const { id, data, world } = attempt;
   const { journal, hands } = world;
+  // it has its say however the run ends, and no vote
+  await runHooks(attempt, 'on-exit', never, outcome);
   const row = journal.runs.get(id);
   const after = await hands.inventory();
+  const need = rebootNeed(attempt, after);
   const now = world.trustedNow();
+  noteNeed(world, need.needed);
   const digest = setPause(data.digest);
   const text = data.error?.message ?? says;
   let retryAt: number | null = null;
   let body: RunBody | undefined;
   world.failPoint('result.before');
   journal.atomically(() => {
-    if (outcome === 'committed') journal.backOff.clear(digest);
-    else {
-      const line = data.error?.code.startsWith('transfer.') === true;
+    if (outcome === 'committed') {
+      journal.backOff.clear(digest);
+      pausePatches(attempt, now);
+    } else {
+      const line = data.error?.code.startsWith('transfer.') === true || data.error?.code === 'run.hook-later';
       const first = line ? RUN_LIMITS.fetchFirstMs : RUN_LIMITS.retryFirstMs;
       const most = line ? RUN_LIMITS.fetchMostMs : RUN_LIMITS.retryMostMs;
       retryAt = journal.backOff.fail(digest, text, now, first, most).until;
@@ -77,8 +86,8 @@ async function end(attempt: Attempt, outcome: RunBody['outcome'], says: string):
     journal.runs.finish(
       id,
       says,
-      (steps) => (body = bodyOf(data, row, steps, outcome, hands.rebootEvidence(after), after, hands.digest(after), now)),
-      memoryOf(data, outcome, after, now, hands.rebootEvidence(after).length > 0),
+      (steps) => (body = bodyOf(data, row, steps, outcome, need, after, hands.digest(after), now)),
+      memoryOf(data, outcome, after, now, need.needed),
       { boot: after.bootId, trustedTime: utcSeconds(now), wallTime: utcSeconds(world.clock.now()) },
     );
   });
@@ -97,10 +106,12 @@ function memoryOf(data: RunData, outcome: RunBody['outcome'], after: Inventory, 
   const code = data.error?.code ?? 'run.unexpected';
   const patches = data.patches;
   if (outcome === 'committed') {
-    const left = new Set(
-      data.items.filter(({ format }) => data.leftOut.some((name) => name === format)).map(({ patch }) => patch),
-    );
-    return { installed: { patches: patches.filter((patch) => !left.has(patch)), boot: after.bootId, rebootNeeded } };
+    const left = notInstalled(data);
+    const failed = failedPatches(data).map(({ patch }) => patch);
+    return {
+      installed: { patches: patches.filter((patch) => !left.has(patch)), boot: after.bootId, rebootNeeded },
+      ...(failed.length === 0 ? {} : { failed: { patches: failed, at, code: 'run.install' } }),
+    };
   }
   if (outcome === 'rolled-back' && HARMFUL.includes(code)) return { rolledBack: { digest: data.digest, patches, at } };
   return outcome === 'refused' ? {} : { failed: { patches, at, code } };
@@ -111,13 +122,14 @@ function bodyOf(
   row: RunRow | undefined,
   steps: { state: string; at: string; says: string }[],
   outcome: RunBody['outcome'],
-  evidence: readonly string[],
+  { needed, evidence }: RebootNeed,
   after: Inventory,
   digestAfter: string,
   now: number,
 ): RunBody {
   const finished = utcSeconds(now);
   const way = data.ways[0];
+  const failed = failedPatches(data);
   const says = [...data.ways.map((taken) => taken.says), ...(data.waySays === null ? [] : [data.waySays])].join('; ');
   return {
     run: row?.id ?? '',
@@ -143,9 +155,12 @@ function bodyOf(
     kernelsBefore: data.before.kernels,
     kernelsAfter: after.kernels,
     resumed: row?.resumed ?? 0,
-    rebootNeeded: { needed: evidence.length > 0, evidence: evidence.map((line) => oneLine(line, 300)).slice(0, 100) },
+    rebootNeeded: { needed, evidence: evidence.map((line) => oneLine(line, 300)).slice(0, 100) },
     packagesBeforeSha256: data.before.digest,
     packagesAfterSha256: digestAfter,
+    ...(data.hooks === undefined || data.hooks.length === 0 ? {} : { hooks: hookReport(data) }),
+    ...(data.restarted === undefined || data.restarted.length === 0 ? {} : { restarted: data.restarted }),
+    ...(outcome === 'committed' && failed.length > 0 ? { failedPatches: failed } : {}),
   };
 }
 

@@ -8,6 +8,7 @@ import type { Group, Inventory } from '#manifests/schema';
 import { ACTS, type Attempt, asRunError, type Came, noTime } from './acts.ts';
 import { commit, type Ended, fail, HANDS_NEEDED, LAST_COMMITTED } from './ending.ts';
 import { fault, RUN_LIMITS } from './limits.ts';
+import { reboot } from './rebooting.ts';
 import { oneLine, type RunData, type RunStep, versionsOf } from './runs.ts';
 import { type Event, nextState, type State } from './states.ts';
 import type { RunWorld } from './world.ts';
@@ -41,6 +42,7 @@ export async function beginRun(request: RunRequest, world: RunWorld): Promise<Ru
     group,
     catalogs: [...request.catalogs],
     blocked: [...evaluation.blocked],
+    hooks: [...(group?.hooks ?? []), ...evaluation.hooks],
   };
   world.journal.runs.begin(id, utcSeconds(world.trustedNow()), request.trail, 'Stage', data);
   world.failPoint('Stage.entered');
@@ -126,6 +128,34 @@ export async function undoLast(world: RunWorld): Promise<RunEnd> {
   return ended;
 }
 
+/**
+ * Makes the reboot that an earlier run owed: the same states from Reboot on. When the host is not well after it, that run is
+ * taken back, because what it installed was judged before the reboot only (trap 12).
+ */
+export async function makeOwedReboot(request: RunRequest, world: RunWorld): Promise<RunEnd> {
+  const { evaluation, inventory, group } = request;
+  const last = world.journal.meta(LAST_COMMITTED);
+  const row = last === undefined ? undefined : world.journal.runs.get(last);
+  const id = randomUUID();
+  const data: RunData = {
+    ...emptyData(inventory, world),
+    digest: row?.data.digest ?? '',
+    patches: row?.data.patches ?? [],
+    items: row?.data.items ?? [],
+    group,
+    catalogs: row?.data.catalogs ?? [],
+    plans: (row?.data.plans ?? []).filter(({ format }) => row?.data.installed.includes(format)),
+    installed: row?.data.installed ?? [],
+    ways: row?.data.ways ?? [],
+    touched: true,
+    undoes: row?.id ?? id,
+    hooks: [...(group?.hooks ?? []), ...evaluation.hooks],
+  };
+  world.journal.runs.begin(id, utcSeconds(world.trustedNow()), request.trail, nextState('Wait', 'reboot'), data);
+  world.failPoint('Reboot.entered');
+  return drive(id, 'Reboot', data, world, false);
+}
+
 function enter(id: string, state: State, says: string, data: RunData, world: RunWorld): void {
   world.journal.runs.enter(id, state, utcSeconds(world.trustedNow()), says, data);
   world.failPoint(`${state}.entered`);
@@ -144,7 +174,10 @@ async function drive(id: string, from: State, data: RunData, world: RunWorld, re
     world.say(`${state} …`);
     let came: Came;
     try {
-      came = await ACTS[state](attempt);
+      came =
+        state === 'Reboot' || state === 'RollbackReboot'
+          ? await reboot(attempt, state === 'Reboot' ? 'the check of the host' : 'the end of the rollback')
+          : await ACTS[state](attempt);
       world.failPoint(`${state}.done`);
     } catch (cause) {
       if (world.signal.aborted && !data.touched) return { kind: 'stopped', run: id, state };

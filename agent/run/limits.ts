@@ -12,12 +12,18 @@ export const RUN_LIMITS = {
   reservePerPackageMs: 2_000,
   /** Added to the reserve where a reboot may be needed. */
   reserveRebootMs: 300_000,
+  /** Patches that are installed by one call of the package manager; the window is looked at before each. */
+  batchPatches: 10,
+  /** Batches that may fail in one run before all of it is given up. */
+  batchFailures: 20,
   /** First pause after an attempt that did not succeed; doubles up to `retryMostMs`. */
   retryFirstMs: 15 * 60_000,
   retryMostMs: 24 * 3_600_000,
   /** The same where bytes did not arrive: lines come back sooner than causes go away. */
   fetchFirstMs: 60_000,
   fetchMostMs: 3_600_000,
+  /** Patches that a hook is told of, so that its environment stays small. */
+  hookPatches: 1_000,
   /** Kept of what a health check printed, characters. */
   healthOutput: 1_500,
   /** Kept of an error's message. */
@@ -59,6 +65,12 @@ export const fault = defineFaults('run', {
   health: {
     exit: EXIT.rolledBack,
     next: 'Find out with the check why this set harms the host; it is not tried again until it changes.',
+  },
+  hook: { exit: EXIT.deferred, next: 'Look at what the hook printed; a run begins again after the pause that `status` shows.' },
+  'hook-later': { exit: EXIT.deferred, next: 'The hook decides when; it is asked again after the pause that `status` shows.' },
+  restart: {
+    exit: EXIT.rolledBack,
+    next: 'Find out why the service does not start with what was installed (`systemctl status`, its journal).',
   },
   'by-hand': { exit: EXIT.done, next: 'The set is not installed again until it changes.' },
   'rollback-failed': {

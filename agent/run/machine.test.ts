@@ -5,9 +5,10 @@ import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { type Ended, HANDS_NEEDED, LAST_COMMITTED, setPause } from './ending.ts';
+import { type Ended, HANDS_NEEDED, LAST_COMMITTED } from './ending.ts';
 import { beginRun, type RunEnd, takeUp, undoLast } from './engine.ts';
 import { RUN_LIMITS } from './limits.ts';
+import { setPause } from './memory.ts';
 import { RUN_STATES, STATES, TRANSITIONS } from './states.ts';
 import { type FakeHost, makeFakeHost, START } from './testing/fake-host.ts';
 

@@ -40,3 +40,8 @@ export function backOffBook(database: DatabaseSync): BackOffBook {
     list: (prefix) => all.all(prefix, prefix) as unknown as { name: string; until: number; failures: number; says: string }[],
   };
 }
+
+/** Name of the pause of one set in the journal. */
+export function setPause(digest: string): string {
+  return `set:${digest}`;
+}

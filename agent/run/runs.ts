@@ -2,11 +2,13 @@
 // what the host remembers of them.
 import type { DatabaseSync } from 'node:sqlite';
 import type { BlockedPackage } from '#manifests/decide';
-import type { Group, InstalledPackage, Inventory, RunBody } from '#manifests/schema';
+import type { Group, Hook, InstalledPackage, Inventory, RunBody } from '#manifests/schema';
 import type { InstallItem, InstallPlan, SystemFormat } from '../packages/index.ts';
 import { fault, RUN_LIMITS } from './limits.ts';
 import type { ResultBook, ResultStamp } from './results.ts';
 import type { State } from './states.ts';
+
+export type HookRecord = NonNullable<RunBody['hooks']>[number];
 
 export interface RunError {
   readonly code: string;
@@ -61,8 +63,35 @@ export interface RunData {
   rebootFrom: string | null;
   rebooted: boolean;
   rollback: 'none' | 'done' | 'failed';
-  /** Set when the owner takes an earlier run back: that run's id. */
+  /** The earlier run that the owner takes back, or whose reboot is made now: its id. */
   undoes: string | null;
+  /** Of the group and the site. Journals of earlier versions have none of these three. */
+  hooks?: Hook[];
+  hookRecords?: HookRecord[];
+  /** Services that were restarted. */
+  restarted?: string[];
+  /** How far the installation of each plan has come, batch by batch; journals of earlier versions have none. */
+  batches?: BatchWork[];
+  /** Patches that failed here in an earlier run: each is tried alone, before the others. */
+  suspects?: string[];
+  /** Of these, the ones whose pause is not over: not part of this run. */
+  resting?: string[];
+}
+
+/** A plan in batches of patches. Written down before each batch begins. */
+export interface BatchWork {
+  readonly format: SystemFormat;
+  /** Patches of each batch that is still to come; the first may have begun. */
+  queue: string[][];
+  done: string[];
+  /** Patches that cannot be installed on this host, while others of the set can. */
+  failed: { patch: string; code: string; message: string }[];
+  /** Patches for which no time was left in the window. */
+  leftOut: string[];
+  /** A batch failed and the host is being put back; the queue begins again from there. */
+  restoring: boolean;
+  /** Batches that failed so far. */
+  failures: number;
 }
 
 export interface RunRow {

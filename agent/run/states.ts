@@ -58,6 +58,12 @@ export const TRANSITIONS: readonly Transition[] = [
   { from: 'Evaluate', on: 'ok', to: 'Wait' },
   { from: 'Evaluate', on: 'stop', to: 'Idle', because: 'nothing is to be installed, or nobody has approved this host yet' },
 
+  {
+    from: 'Wait',
+    on: 'reboot',
+    to: 'Reboot',
+    because: 'an earlier run could not reboot (window, people at work); now the host may',
+  },
   { from: 'Wait', on: 'ok', to: 'Stage' },
   { from: 'Wait', on: 'stop', to: 'Idle', because: 'the window is closed, or a back-off runs; says until when' },
 
@@ -97,7 +103,12 @@ export const TRANSITIONS: readonly Transition[] = [
   },
 
   { from: 'Reboot', on: 'ok', to: 'Verify', because: 'entered again with another boot id: the reboot has happened' },
-  { from: 'Reboot', on: 'stop', to: 'Verify', because: 'no time is left for it in the window: the need is reported' },
+  {
+    from: 'Reboot',
+    on: 'stop',
+    to: 'Verify',
+    because: 'no time is left in the window, people work, or a hook objects: it stays owed',
+  },
   {
     from: 'Reboot',
     on: 'failed',

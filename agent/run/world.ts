@@ -3,11 +3,25 @@
 import type { Evaluation, HostMemory, WindowState } from '#manifests/decide';
 import type { Clock } from '#manifests/platform/clock';
 import type { Log } from '#manifests/platform/log';
-import type { Catalog, ContentRef, Group, HealthCheck, Inventory } from '#manifests/schema';
+import type { Catalog, ContentRef, Group, HealthCheck, Hook, Inventory } from '#manifests/schema';
 import type { HostContext, PackageSystem, SystemFormat } from '../packages/index.ts';
 import type { WayBack } from '../snapshot/index.ts';
 import type { FailPoint } from './failpoints.ts';
 import type { Journal } from './journal.ts';
+
+/** A program that runs code which is replaced on disk. */
+export interface StaleUse {
+  /** The systemd service, `init` for PID 1, null for logins and what no service owns. */
+  readonly unit: string | null;
+  readonly program: string;
+  readonly file: string;
+}
+
+/** How one hook ended. */
+export interface HookCame {
+  readonly how: 'done' | 'later' | 'failed';
+  readonly says: string;
+}
 
 /** What touches the host. */
 export interface Hands {
@@ -22,6 +36,18 @@ export interface Hands {
   checkHealth(check: HealthCheck, signal: AbortSignal): Promise<{ healthy: boolean; says: string }>;
   /** What says that the host needs a reboot, a line each; empty when nothing does. */
   rebootEvidence(inventory: Inventory): string[];
+  /** What runs replaced code, and may be restarted. */
+  staleUses(): StaleUse[];
+  mayRestart(unit: string | null): unit is string;
+  restartUnit(unit: string): Promise<{ ok: boolean; says: string }>;
+  /** Runs one hook with these variables added to a small environment. */
+  runHook(hook: Hook, environment: Readonly<Record<string, string>>, signal: AbortSignal): Promise<HookCame>;
+  /** Who works on the host at a terminal. */
+  loggedIn(): Promise<string[]>;
+  /** Tells everybody who is logged in. */
+  notify(text: string): Promise<void>;
+  /** Ends early when the signal aborts. */
+  wait(ms: number, signal: AbortSignal): Promise<void>;
 }
 
 export interface RunWorld {

@@ -2,19 +2,20 @@
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { defineFaults, EXIT } from '#manifests/errors';
-import type { Clock } from '#manifests/platform/clock';
+import { type Clock, pause } from '#manifests/platform/clock';
 import { readFileBounded } from '#manifests/platform/files';
 import type { Log } from '#manifests/platform/log';
-import { run } from '#manifests/platform/process';
-import type { HealthCheck, Inventory } from '#manifests/schema';
+import type { Inventory } from '#manifests/schema';
 import type { Origin } from '#manifests/transfer';
 import { openTrust, type TrustClient } from '#manifests/trust';
 import { packagesDigest, takeInventory } from '../inventory/index.ts';
 import { type AgentKeys, type Outbox, openOutbox, readEnrolment, readKeys } from '../outbox/index.ts';
 import { type DocumentStore, openDocuments } from '../poll/index.ts';
 import { armFailPoints, type FailPoint, type Hands, type Journal, openJournal } from '../run/index.ts';
-import { rebootEvidence, rebootHost } from './reboot.ts';
+import { checkHealth, runHook } from './checks.ts';
+import { loggedIn, notifyUsers, rebootEvidence, rebootHost } from './reboot.ts';
 import { type AgentSettings, placesOf } from './settings.ts';
+import { mayRestart, restartUnit, staleUses } from './stale.ts';
 
 export const fault = defineFaults('agent', {
   'not-enrolled': { exit: EXIT.usage, next: 'Enrol this host: `agent enroll --code CODE --relay URL --root root.json`.' },
@@ -129,26 +130,16 @@ async function realHands(settings: AgentSettings, clock: Clock): Promise<Hands> 
     inventory: () => inventoryOf(settings, clock),
     digest: packagesDigest,
     reboot: rebootHost,
-    checkHealth: runHealthCheck,
+    checkHealth,
+    runHook,
     rebootEvidence: (inventory) => rebootEvidence(inventory),
+    staleUses: () => staleUses(),
+    mayRestart,
+    restartUnit,
+    loggedIn,
+    notify: notifyUsers,
+    wait: (ms, signal) => pause(ms, signal).catch(() => undefined), // an abort ends it
   };
-}
-
-/** Runs one check to its end; a program that cannot be started is not healthy. */
-async function runHealthCheck(check: HealthCheck, signal: AbortSignal): Promise<{ healthy: boolean; says: string }> {
-  const [command, ...args] = check.command;
-  try {
-    const result = await run(command ?? '', args, { timeoutMs: check.timeoutSeconds * 1000, outputBytes: 65_536, signal });
-    const said = `${result.stdout}\n${result.stderr}`.trim().slice(-1_000);
-    const how = result.timedOut
-      ? `no answer within ${check.timeoutSeconds} s`
-      : result.code === 0
-        ? 'passed'
-        : `ended with ${result.code ?? result.signal}`;
-    return { healthy: result.code === 0 && !result.timedOut, says: said === '' ? how : `${how}: ${said}` };
-  } catch (cause) {
-    return { healthy: false, says: (cause as Error).message };
-  }
 }
 
 /** The private folder of one run, on the state's file system. */

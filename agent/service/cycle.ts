@@ -13,15 +13,20 @@ import {
   beginRun,
   type Ended,
   HANDS_NEEDED,
+  hasHooks,
   LAST_COMMITTED,
+  makeOwedReboot,
   oneLine,
   type ResultStamp,
   RUN_LIMITS,
   type RunEnd,
   type RunStep,
   type RunWorld,
+  rebootNeed,
+  rebootWaits,
   setPause,
   takeUp,
+  wantsReboot,
 } from '../run/index.ts';
 import type { Agent } from './agent.ts';
 import { decideInput, makeWorld, sweep } from './world.ts';
@@ -49,6 +54,9 @@ export interface CycleReport {
   readonly runs: readonly Ended[];
   readonly sync: { readonly kind: SyncOutcome['kind']; readonly changed: boolean; readonly relay: string | null };
 }
+
+/** Name of the pause between attempts at a reboot that is owed. */
+const OWED_REBOOT = 'reboot:owed';
 
 /** Key of the last cycle's summary in the journal. */
 export const LAST_CYCLE = 'last-cycle';
@@ -115,7 +123,7 @@ class Cycle {
   #forget(): void {
     const { journal } = this.#agent;
     journal.runs.forget();
-    for (const { name } of journal.backOff.list('set:')) journal.backOff.clear(name);
+    for (const kind of ['set:', 'patch:']) for (const { name } of journal.backOff.list(kind)) journal.backOff.clear(name);
     journal.setMeta(HANDS_NEEDED, null);
   }
 
@@ -217,7 +225,7 @@ class Cycle {
     }
     const evaluation = await this.#evaluateAndScan();
     const delivered = await this.#prefetch(evaluation);
-    if (!(await this.#mayRun(evaluation)) || !delivered) return;
+    if (!(await this.#mayRun(evaluation)) || !delivered) return await this.#makeOwedReboot(evaluation);
     const inventory = await this.#inventory();
     const ended = await beginRun(
       {
@@ -233,6 +241,37 @@ class Cycle {
     if (!this.#took(ended)) return;
     if (ended.kind === 'ended' && ended.outcome === 'committed') await this.#afterCommit(evaluation);
     else await this.#evaluateAndScan();
+  }
+
+  /** A reboot that an earlier run could not make: made as soon as window, people and policy let it, and judged like any other. */
+  async #makeOwedReboot(evaluation: Evaluation): Promise<void> {
+    const { journal } = this.#agent;
+    const inventory = await this.#inventory();
+    const owed = journal.runs
+      .memory()
+      .installedByUs.some(({ boot, rebootNeeded }) => rebootNeeded && boot === inventory.bootId);
+    if (!owed) journal.backOff.clear(OWED_REBOOT);
+    if (!owed || journal.meta(HANDS_NEEDED) !== undefined) return;
+    const { group } = this.#view;
+    const need = rebootNeed({ world: this.#world, data: { group, rebooted: false, installed: ['deb'] } }, inventory);
+    if (!wantsReboot(this.#world, group, need)) return;
+    const pause = journal.backOff.get(OWED_REBOOT);
+    const paused = pause !== undefined && pause.until > this.#agent.trustedNow();
+    const waits = paused
+      ? `the last attempt to reboot came to nothing; tried again after ${utcSeconds(pause.until)}`
+      : evaluation.mayReboot
+        ? await rebootWaits(this.#world, { group }, inventory.zone)
+        : 'no window for reboots is open, or a halt stops them';
+    if (waits !== undefined) {
+      this.#says.push(`a reboot is owed but ${waits}`);
+      return;
+    }
+    const now = this.#agent.trustedNow();
+    const tries = { first: RUN_LIMITS.retryFirstMs, most: RUN_LIMITS.retryMostMs };
+    journal.backOff.fail(OWED_REBOOT, 'the host did not reboot', now, tries.first, tries.most);
+    const request = { evaluation, inventory, group, catalogs: this.#view.catalogDocuments, trail: this.#trail };
+    const ended = await makeOwedReboot(request, this.#world);
+    if (this.#took(ended)) await this.#evaluateAndScan();
   }
 
   /** Looks at the host again, tells what it is now, and keeps the way back of this run only. */
@@ -280,9 +319,11 @@ class Cycle {
    * Brings the payloads of the set here, also before its window opens: a thin line must not eat the window. What a relay
    * does not have yet comes when the publisher has fetched it. @returns whether all are here
    */
-  async #prefetch({ packages, digest }: Evaluation): Promise<boolean> {
+  async #prefetch({ packages, digest, hooks }: Evaluation): Promise<boolean> {
     const { journal, clock } = this.#agent;
     if (packages.length === 0) return true;
+    // such a hook has its say first, inside the run and with a result of its own (trap 21)
+    if (hasHooks([...(this.#view.group?.hooks ?? []), ...hooks], 'pre-download')) return true;
     const name = `payloads:${digest}`;
     if (this.#sync.changed || this.#options.eager) journal.backOff.clear(name);
     const paused = journal.backOff.get(name);

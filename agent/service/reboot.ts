@@ -1,7 +1,7 @@
 // Whether the host needs a reboot, by evidence only (trap 5), and asking for one.
 import * as fs from 'node:fs';
 import { join } from 'node:path';
-import { runOrThrow } from '#manifests/platform/process';
+import { run, runOrThrow } from '#manifests/platform/process';
 import type { Inventory } from '#manifests/schema';
 import { comparatorFor } from '#manifests/versions';
 
@@ -21,6 +21,21 @@ export function rebootEvidence({ kernels }: Pick<Inventory, 'kernels'>, root = '
     evidence.push(`/run/reboot-required is there${names === '' ? '' : ` (${names})`}`);
   }
   return evidence;
+}
+
+/** Names of those who work at a terminal here, by the host's own `who`; none where nothing can tell. */
+export async function loggedIn(): Promise<string[]> {
+  try {
+    const { stdout } = await run('who', [], { timeoutMs: 10_000 });
+    return [...new Set(stdout.split('\n').flatMap((row) => /^(\S+)/.exec(row)?.[1] ?? []))];
+  } catch {
+    return [];
+  }
+}
+
+/** Writes to every terminal of the host. Nobody may be there to read it, and the host may lack `wall`: neither matters. */
+export async function notifyUsers(text: string): Promise<void> {
+  await run('wall', [text], { timeoutMs: 10_000 }).catch(() => undefined);
 }
 
 /** Asks the host's own init to reboot; returns once it was asked. @throws process.failed */

@@ -38,12 +38,12 @@ function entryOf(entries: readonly DpkgEntry[], name: string, arch: string, nati
 }
 
 /** The changes of the plan that dpkg's database does not show as done and whole. */
-function remaining(context: HostContext, plan: InstallPlan): InstallPlan['changes'] {
+function remaining(context: HostContext, changes: InstallPlan['changes']): InstallPlan['changes'] {
   const entries = (readDpkgEntries(context.root) ?? []).filter(
     ({ status }) => status !== 'not-installed' && status !== 'config-files',
   );
   const native = nativeArch(entries) ?? '';
-  return plan.changes.filter(({ name, arch, to }) => {
+  return changes.filter(({ name, arch, to }) => {
     const entry = entryOf(entries, name, arch, native);
     if (to === null) return entry !== undefined;
     return entry === undefined || entry.version !== to || entry.status !== 'installed' || entry.flag !== 'ok';
@@ -70,16 +70,30 @@ function aptInstall(context: HostContext, apt: AptFolder, args: readonly string[
 
 /** Marks what came in as a dependency as automatic; the run itself worked on a copy of the marks (repository.ts). */
 async function markDependencies(context: HostContext, plan: InstallPlan): Promise<void> {
-  const isNew = new Set(plan.changes.filter(({ from }) => from === null).map(({ name, arch }) => `${name}:${arch}`));
+  const open = new Set(remaining(context, plan.changes).map(({ name, arch }) => `${name}:${arch}`));
+  const isNew = new Set(
+    plan.changes
+      .filter(({ from }) => from === null)
+      .map(({ name, arch }) => `${name}:${arch}`)
+      .filter((key) => !open.has(key)),
+  );
   const names = plan.newPackages.map(({ name, arch }) => `${name}:${arch}`).filter((name) => isNew.has(name));
   if (names.length > 0) await hostCommand(context, 'apt-mark', ['auto', ...names], { timeoutMs: LIMITS.auditMs });
 }
 
+/** The changes of a plan that these patches name; what they need besides is apt's to find, within the plan. */
+function goalsOf(plan: InstallPlan, only: ReadonlySet<string> | undefined): InstallPlan['changes'] {
+  if (only === undefined) return plan.changes;
+  const named = new Set(plan.items.filter(({ patch }) => only.has(patch)).map(({ name, arch }) => `${name}:${arch}`));
+  return plan.changes.filter(({ name, arch }) => named.has(`${name}:${arch}`));
+}
+
 /** See PackageSystem.install. @throws packages.locked, packages.payload-missing, packages.vendor-signature before anything changes */
-export async function installApt(plan: InstallPlan, context: HostContext): Promise<InstallOutcome> {
+export async function installApt(plan: InstallPlan, context: HostContext, only?: ReadonlySet<string>): Promise<InstallOutcome> {
   await waitForLocks(context);
   const repaired = (await auditApt(context)).length > 0 ? await configure(context) : undefined;
-  let open = remaining(context, plan);
+  const goals = goalsOf(plan, only);
+  const open = remaining(context, goals);
   if (open.length === 0) {
     await markDependencies(context, plan);
     return { ok: true, says: 'everything of the plan is installed already', output: '' };
@@ -93,29 +107,27 @@ export async function installApt(plan: InstallPlan, context: HostContext): Promi
   if (beyond.length > 0) {
     return {
       ok: false,
-      says: `the host changed since it was planned: ${beyond.join(', ').slice(0, 400)}`,
+      says: `it would change more than was planned: ${beyond.join(', ').slice(0, 400)}`,
       output: repaired ?? '',
     };
   }
   const named = open.map(({ name, arch: own, to }) => (to === null ? `${name}:${own}-` : `${name}:${own}=${to}`));
   const result = await aptInstall(context, apt, ['install', ...named]);
-  open = remaining(context, plan);
-  const output = text(result);
-  if (result.timedOut) return { ok: false, says: `apt-get did not end within ${LIMITS.installMs / 60_000} minutes`, output };
-  if (result.code !== 0)
-    return { ok: false, says: `apt-get ended with ${result.code ?? result.signal}: ${lastWords(result, 400)}`, output };
-  if (open.length > 0) {
-    return {
-      ok: false,
-      says: `not installed after apt-get ended well: ${open
-        .map(({ name }) => name)
-        .join(', ')
-        .slice(0, 400)}`,
-      output,
-    };
-  }
+  const along = again.ok ? again.simulation.installs : [];
+  const left = remaining(context, [...goals, ...along]).map(({ name }) => name);
+  const failed = (says: string): InstallOutcome => ({ ok: false, says, output: text(result), broken: unfinished(context) });
+  if (result.timedOut) return failed(`apt-get did not end within ${LIMITS.installMs / 60_000} minutes`);
+  if (result.code !== 0) return failed(`apt-get ended with ${result.code ?? result.signal}: ${lastWords(result, 400)}`);
+  if (left.length > 0) return failed(`not installed after apt-get ended well: ${left.join(', ').slice(0, 400)}`);
   await markDependencies(context, plan);
-  return { ok: true, says: `${plan.changes.length} packages changed`, output };
+  return { ok: true, says: `${goals.length} packages changed`, output: text(result) };
+}
+
+/** Packages that dpkg left between two states. */
+function unfinished(context: HostContext): string[] {
+  return (readDpkgEntries(context.root) ?? [])
+    .filter(({ status, flag }) => !['installed', 'not-installed', 'config-files'].includes(status) || flag !== 'ok')
+    .map(({ name }) => name);
 }
 
 /** What a simulation would do that the plan does not say. */

@@ -22,9 +22,10 @@ import { unpackArchive } from './unpack.ts';
 /** Unpacked bytes expected of one packed byte, for the check of room; programs pack to a third or quarter. */
 const EXPECTED_RATIO = 4;
 
-async function install(plan: InstallPlan, context: HostContext): Promise<InstallOutcome> {
+async function install(plan: InstallPlan, context: HostContext, only?: ReadonlySet<string>): Promise<InstallOutcome> {
   const output: string[] = [];
-  for (const { name, to, sha256, path } of plan.items) {
+  const items = plan.items.filter(({ patch }) => only === undefined || only.has(patch));
+  for (const { name, to, sha256, path } of items) {
     sweep(context, name);
     if (currentVersion(context, name) === to) {
       output.push(`${name} ${to}: in use already`);
@@ -51,7 +52,7 @@ async function install(plan: InstallPlan, context: HostContext): Promise<Install
     switchTo(context, name, to);
     output.push(`${name} ${to}: unpacked and in use`);
   }
-  return { ok: true, says: `${plan.items.length} components changed`, output: output.join('\n') };
+  return { ok: true, says: `${items.length} components changed`, output: output.join('\n') };
 }
 
 async function audit(context: HostContext): Promise<string[]> {

@@ -1,7 +1,7 @@
 // For tests: a fake host under the real machine. Fake are the package system, the way back, the boot and the health checks;
 // real are the journal, the table, the engine and the acts.
 import type { Evaluation } from '#manifests/decide';
-import { ALWAYS_OPEN, windowState } from '#manifests/decide';
+import { ALWAYS_OPEN, setDigest, windowState } from '#manifests/decide';
 import { silentLog } from '#manifests/platform/log';
 import type { Group, Inventory } from '#manifests/schema';
 import { sha256Of } from '#manifests/schema';
@@ -45,11 +45,23 @@ export interface FakeHost {
     audit: 'ok' | 'broken';
     health: 'ok' | 'fails';
     restore: 'ok' | 'fails' | 'lies';
+    /** What each hook comes to, by its place or name. */
+    hooks: Record<string, 'done' | 'later' | 'failed'>;
+    restart: 'ok' | 'fails';
   };
   readonly acts: string[];
+  /** Patches (`NAME@2`) whose packages never install and stay half changed; only of the packages given as `more`. */
+  readonly bad: Set<string>;
+  /** Packages that only install when this other one has. */
+  readonly needs: Map<string, string>;
   now: number;
   boot: number;
+  /** Whether the package system says which packages it left unfinished. */
+  names: boolean;
   rebootEvidence: string[];
+  /** Services that run replaced code; a restart ends that. */
+  stale: string[];
+  users: string[];
   allowReboot: boolean;
   failPoint: FailPoint;
   inventory(): Inventory;
@@ -58,11 +70,16 @@ export interface FakeHost {
 
 const NEW = '2.0';
 
-export function makeFakeHost(journalFile: string, group: Partial<Group> = {}): FakeHost {
+/** @param more further packages, each with a patch of its own: `NAME@2` */
+export function makeFakeHost(journalFile: string, group: Partial<Group> = {}, more: readonly string[] = []): FakeHost {
   const packages = new Map([
     ['libfoo:amd64', '1.0'],
     ['foo:amd64', '1.0'],
+    ...more.map((name) => [`${name}:amd64`, '1.0'] as const),
   ]);
+  const half = new Set<string>();
+  const bad = new Set<string>();
+  const needs = new Map<string, string>();
   const components = new Map([['tool', '1.0.0']]);
   const saved = new Map<string, { packages: Map<string, string>; components: Map<string, string> }>();
   const acts: string[] = [];
@@ -74,6 +91,8 @@ export function makeFakeHost(journalFile: string, group: Partial<Group> = {}): F
     audit: 'ok',
     health: 'ok',
     restore: 'ok',
+    hooks: {},
+    restart: 'ok',
   };
   const signed: Group = {
     schema: 'patchferry/group',
@@ -105,7 +124,7 @@ export function makeFakeHost(journalFile: string, group: Partial<Group> = {}): F
 
   const items = (formats: readonly SystemFormat[]): InstallItem[] =>
     formats.flatMap((format) =>
-      (format === 'deb' ? ['foo', 'libfoo'] : ['tool']).map((name) => ({
+      (format === 'deb' ? ['foo', 'libfoo', ...more] : ['tool']).map((name) => ({
         name,
         arch: format === 'deb' ? 'amd64' : 'all',
         from: (format === 'deb' ? packages.get(`${name}:amd64`) : components.get(name)) ?? null,
@@ -114,7 +133,7 @@ export function makeFakeHost(journalFile: string, group: Partial<Group> = {}): F
         size: 10,
         path: `pool/${name}`,
         repository: 'vendor',
-        patch: `${format}-patch@2`,
+        patch: more.includes(name) ? `${name}@2` : `${format}-patch@2`,
         format,
       })),
     );
@@ -142,10 +161,21 @@ export function makeFakeHost(journalFile: string, group: Partial<Group> = {}): F
     async precheck() {
       return [{ name: 'room', ok: faults.precheck === 'ok', says: 'as told', retryLater: true }];
     },
-    async install(plan) {
+    async install(plan, _context, only) {
+      const wanted = plan.items.filter(({ patch }) => only === undefined || only.has(patch));
       acts.push(`install ${format}`);
+      if (more.length > 0) acts.push(`batch ${[...new Set(wanted.map(({ patch }) => patch))].join(' ')}`);
+      for (const { name, patch } of wanted) {
+        const need = needs.get(name);
+        if (need !== undefined && !plan.items.some((item) => item.name === need))
+          return { ok: false, says: `it would change more than was planned: install ${need}`, output: '' };
+        if (!bad.has(patch)) continue;
+        packages.set(`${name}:amd64`, NEW);
+        half.add(name);
+        return { ok: false, says: `dpkg: ${name} failed`, output: 'the end of the output', broken: host.names ? [name] : [] };
+      }
       if (faults.install === 'lies') return { ok: true, says: 'installed', output: '' };
-      for (const { name, arch, to } of faults.install === 'half' ? plan.items.slice(0, 1) : plan.items) {
+      for (const { name, arch, to } of faults.install === 'half' ? wanted.slice(0, 1) : wanted) {
         if (faults.install === 'fails') break;
         if (format === 'deb') packages.set(`${name}:${arch}`, to);
         else components.set(name, to);
@@ -157,7 +187,8 @@ export function makeFakeHost(journalFile: string, group: Partial<Group> = {}): F
       acts.push(`repair ${format}`);
       return { ok: true, says: 'nothing to repair' };
     },
-    audit: async () => (faults.audit === 'ok' ? [] : ['foo is half configured']),
+    audit: async () =>
+      faults.audit === 'ok' ? [...half].map((name) => `${name} is half configured`) : ['foo is half configured'],
   });
 
   const way: WayBack = {
@@ -174,6 +205,7 @@ export function makeFakeHost(journalFile: string, group: Partial<Group> = {}): F
       const before = saved.get(id);
       if (faults.restore === 'fails' || before === undefined) return { ok: false, says: 'the copy is gone' };
       if (faults.restore === 'lies') return { ok: true, says: 'restored' };
+      half.clear();
       for (const [kind, now] of [
         ['packages', packages],
         ['components', components],
@@ -195,10 +227,15 @@ export function makeFakeHost(journalFile: string, group: Partial<Group> = {}): F
     components,
     faults,
     acts,
+    bad,
+    needs,
+    names: true,
     group: signed,
     now: START,
     boot: 1,
     rebootEvidence: [],
+    stale: [],
+    users: [],
     allowReboot: false,
     failPoint: noFailPoints,
     inventory: () => ({
@@ -234,7 +271,10 @@ export function makeFakeHost(journalFile: string, group: Partial<Group> = {}): F
         next: { action: 'install', says: 'now', at: null },
         install: [...new Set(wanted.map(({ patch }) => patch))],
         packages: wanted,
-        digest: sha256Of(formats.join()),
+        digest:
+          more.length === 0
+            ? sha256Of(formats.join())
+            : setDigest({ install: wanted.map(({ patch }) => patch), packages: wanted }),
         blocked: [],
         window: windowState(signed.windows, host.now, 'UTC'),
         ...UNREMARKABLE,
@@ -253,10 +293,10 @@ export function makeFakeHost(journalFile: string, group: Partial<Group> = {}): F
       trustedNow: () => host.now,
       evaluate: () => ({
         ...host.evaluation(),
-        findings: (['deb', 'archive'] as const).map((format) => ({
-          patch: `${format}-patch@2`,
+        findings: items(['deb', 'archive']).map((item) => ({
+          patch: item.patch,
           product: 'debian-12',
-          state: items([format]).every(({ from, to }) => from === to) ? 'INSTALLED' : 'MISSING',
+          state: item.from === item.to ? 'INSTALLED' : 'MISSING',
           compliant: true,
           level: 'high',
           packages: [],
@@ -293,6 +333,26 @@ export function makeFakeHost(journalFile: string, group: Partial<Group> = {}): F
           return { healthy, says: healthy ? 'passed' : 'no answer' };
         },
         rebootEvidence: () => host.rebootEvidence,
+        staleUses: () => host.stale.map((unit) => ({ unit, program: unit, file: '/usr/lib/libfoo.so.1' })),
+        mayRestart: (unit): unit is string => unit !== null && unit !== 'dbus.service',
+        async restartUnit(unit) {
+          acts.push(`restart ${unit}`);
+          if (faults.restart === 'ok') host.stale = host.stale.filter((one) => one !== unit);
+          return { ok: faults.restart === 'ok', says: 'as told' };
+        },
+        async runHook(hook, environment) {
+          const at = environment['PATCHFERRY_HOOK'] ?? '';
+          const outcome = environment['PATCHFERRY_OUTCOME'];
+          acts.push(`hook ${at} ${hook.name}${outcome === undefined ? '' : ` ${outcome}`}`);
+          return { how: faults.hooks[at] ?? faults.hooks[hook.name] ?? 'done', says: 'as told' };
+        },
+        loggedIn: async () => host.users,
+        async notify(text) {
+          acts.push(`wall ${text}`);
+        },
+        async wait(ms) {
+          host.now += ms;
+        },
       },
     },
   };
