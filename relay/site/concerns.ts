@@ -65,8 +65,17 @@ function mirror({ generation, status }: SiteFacts): Concern[] {
   return concerns;
 }
 
-function fresh({ freshness }: SiteFacts, at: number): Concern[] {
-  if (freshness === null) return [];
+function fresh({ freshness, generation }: SiteFacts, at: number): Concern[] {
+  if (generation === null) return [];
+  if (freshness === null)
+    return [
+      {
+        about: 'expiry',
+        level: 'bad',
+        says: 'the trusted metadata of this relay cannot be read, so nobody knows how old it is',
+        next: 'Sync with upstreamRoot set; what is served stays as it is until then.',
+      },
+    ];
   const concerns: Concern[] = [];
   const expires = momentText(freshness.expires === '' ? null : freshness.expires);
   const next = 'Sync; if the upstream is as old, the publisher has to sign anew.';

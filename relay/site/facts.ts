@@ -129,7 +129,7 @@ export function gatherFacts({ folders, clock, ...given }: GatherOptions): SiteFa
             absent: generation.absent,
           },
     generations: generationNumbers(layout),
-    freshness: generation === undefined ? null : openTrust({ folder: folders.trust, now: () => now }).freshness(),
+    freshness: generation === undefined ? null : freshnessOf(folders.trust, now),
     disks: [diskOf('state', folders.state), diskOf('cache', folders.cache)].flatMap((disk) => disk ?? []),
     days: observed.days,
     leases: leases?.map((lease) => ({ ...lease, title: roster?.get(lease.id)?.title ?? lease.id })) ?? null,
@@ -143,6 +143,15 @@ const later = (a: string | undefined, b: string | undefined): string | null =>
     .filter((moment) => moment !== undefined)
     .toSorted()
     .at(-1) ?? null;
+
+/** Null when the trusted metadata is gone or damaged: the next sync puts it right. */
+function freshnessOf(folder: string, now: number): Freshness | null {
+  try {
+    return openTrust({ folder, now: () => now }).freshness();
+  } catch {
+    return null;
+  }
+}
 
 /** The file system a folder lies on, or will lie on. */
 function diskOf(name: SiteDisk['name'], folder: string): SiteDisk | undefined {

@@ -304,6 +304,7 @@ test('/readyz: 503 with its reasons before the first sync; concerns of each kind
   assert.deepEqual(about({ disks: [], freshness: { ...fresh, hardExpired: true } }), ['expiry bad']);
   assert.deepEqual(about({ disks: [], freshness: { ...fresh, softExpired: true } }), ['expiry old']);
   assert.deepEqual(about({ disks: [], freshness: { ...fresh, clock: 'behind' } }), ['clock bad']);
+  assert.deepEqual(about({ disks: [], freshness: null }), ['expiry bad']);
   assert.deepEqual(about({ disks: [], rosterSignedAt: null }), ['roster bad']);
   assert.deepEqual(about({ disks: [], rosterSignedAt: '2020-01-01T00:00:00Z' }), ['roster old']);
   assert.deepEqual(about({ disks: [], waitingSince: '2020-01-01T00:00:00Z' }), ['spool old']);

@@ -1,0 +1,30 @@
+// Groups as they are signed: what nobody wrote is left out, and what was half written is filled up.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { decodeDocument, encodeDocument, readAuthored } from '#manifests/schema';
+import { signedGroup } from './sign.ts';
+
+function signed(lease: string) {
+  const text = `apiVersion: patchferry/v1\nkind: PatchGroup\nmetadata: { name: tills }\nspec:\n  baselines: [b]\n${lease}`;
+  const { documents, problems } = readAuthored(text, 'groups.yaml');
+  const [group] = documents;
+  if (group?.kind !== 'PatchGroup') return { problems, rebootLease: undefined };
+  const parts = { productOf: () => 'debian-12', windowOf: () => undefined };
+  const bytes = encodeDocument('group', signedGroup(group, parts, 0));
+  return { problems, rebootLease: decodeDocument('group', bytes, 'group').rebootLease };
+}
+
+test('reboot leases: left out, filled up, and refused where they make no sense', () => {
+  assert.deepEqual(signed(''), { problems: [], rebootLease: undefined });
+  assert.deepEqual(signed('  rebootLease: {}\n').rebootLease, { slots: 1, minGapMinutes: 0, ttlMinutes: 60 });
+  assert.deepEqual(signed('  rebootLease: { slots: 3, minGapMinutes: 10 }\n').rebootLease, {
+    slots: 3,
+    minGapMinutes: 10,
+    ttlMinutes: 60,
+  });
+  for (const wrong of ['slots: 0', 'ttlMinutes: 0', 'minGapMinutes: -1', 'slots: 1.5']) {
+    const [problem] = signed(`  rebootLease: { ${wrong} }\n`).problems;
+    assert.equal(problem?.line, 6, wrong);
+  }
+  assert.match(signed('  rebootLease: { slot: 2 }\n').problems[0]?.says ?? '', /did you mean "slots"/);
+});
