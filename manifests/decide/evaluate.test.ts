@@ -318,7 +318,7 @@ const LOCALES = ['C.UTF-8', 'tr_TR.UTF-8'];
 /** Runs in a child with another zone and locale: decides a large input and prints it. */
 const CHILD = `
 import { canonicalJson } from '#manifests/schema';
-import { evaluate, explain, resolveBaseline } from '#manifests/decide';
+import { evaluate, explain, generatedFleet, resolveBaseline, simulateFleet } from '#manifests/decide';
 import { sampleBaseline, sampleFleetCase, sampleInput, sampleGroup, sampleInstalled, samplePatch, sampleWindow } from '${new URL('sample.ts', import.meta.url).href}';
 const { catalog, inventory } = sampleFleetCase(300, 3, 200, 42);
 const at = Date.parse('2026-03-28T12:00:00Z');
@@ -327,12 +327,18 @@ catalog.patches.push(...['Ix@2', 'ia@2', 'IA@2'].map((id) => samplePatch(id, { s
 inventory.packages.push(...['Ix=1', 'ia=1', 'IA=1'].map((text) => sampleInstalled(text)));
 const windows = [sampleWindow({ zone: 'host', start: '02:30' }), sampleWindow({ name: 'ist', zone: 'Asia/Kathmandu', days: ['mon'] })];
 const spec = { rules: [{ name: 'critical-iii', filters: { severity: ['critical'] }, approve: { afterDays: 9 } }], rejected: ['source-1*'], rejectedAction: 'block' };
-const input = sampleInput(catalog.patches, inventory.packages, { at, spec, group: sampleGroup({ windows }) });
+const ring = { name: 'all', groups: [], labels: {}, afterHours: 5, stepped: false, gate: null, maxConcurrency: { percent: 7 }, hosts: null, ramp: [{ afterHours: 0, percent: 3 }, { afterHours: 1000, percent: 100 }] };
+const rollout = { name: 'I', id: 'ıI', canaries: 'by-patch', rings: [ring], opened: [], halted: [{ patch: 'ia@2', at: '2026-03-01T00:00:00Z', reason: 'x' }], fuse: null };
+const monthly = { ...sampleWindow({ name: 'monthly', zone: 'host' }), days: undefined, monthly: { nth: 2, weekday: 'tue', offsetDays: 3 }, blackouts: [{ from: '2026-04-01', until: '2026-04-20' }] };
+const group = sampleGroup({ windows: [...windows, monthly], rollout });
+const input = sampleInput(catalog.patches, inventory.packages, { at, spec, group, who: { agent: 'e'.repeat(32), labels: { I: 'ı' } } });
+const releases = [{ patch: 'a@2', product: 'p', approvedAt: at }];
+const plan = simulateFleet({ groups: new Map([['servers', group]]), releases }, generatedFleet(200, { sites: 9, groups: ['servers'], product: 'p' }), { from: at, days: 60, siteLimit: 3 });
 const evaluation = evaluate(input);
 const { text } = explain(evaluation, input, 'source-2');
 const { locale, timeZone } = Intl.DateTimeFormat().resolvedOptions();
 process.stderr.write(locale + ' ' + timeZone + '\\n');
-process.stdout.write(canonicalJson({ baseline: input.baselines, evaluation, text, baseline2: resolveBaseline(sampleBaseline(), catalog, at) }));
+process.stdout.write(canonicalJson({ plan, baseline: input.baselines, evaluation, text, baseline2: resolveBaseline(sampleBaseline(), catalog, at) }));
 `;
 
 test('same input, same bytes: five zones, two locales', async () => {

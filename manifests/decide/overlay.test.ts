@@ -158,7 +158,7 @@ const anyGroup = fc
 const anyOverlay = fc
   .record({
     windows: fc.array(anyWindow, { maxLength: 2 }),
-    blackouts: fc.constantFrom([], [{ from: '2026-03-02', until: '2026-03-04' }]),
+    blackouts: fc.subarray([{ from: '2026-03-02', until: '2026-03-04' }]),
     reject: fc.shuffledSubarray(['a', 'b@1.1', '*', 'CVE-2025-1']),
     delayDays: fc.integer({ min: 0, max: 30 }),
     ringPercent: fc.option(fc.integer({ min: 0, max: 100 })),

@@ -8,6 +8,7 @@ export * from './cron.ts';
 export * from './feeds.ts';
 export * from './group.ts';
 export * from './inventory.ts';
+export * from './json-schema.ts';
 export * from './recall.ts';
 export * from './result.ts';
 export * from './rollout.ts';

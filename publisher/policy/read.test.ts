@@ -25,7 +25,7 @@ test('the examples that users start from have no problem and no remark', () => {
   const policy = readPolicy(EXAMPLES, 'examples');
   assert.equal(rows(policy.problems), '');
   assert.equal(rows(policy.remarks), '');
-  assert.deepEqual([...policy.groups.keys()], ['security-now', 'careful-servers', 'try-out']);
+  assert.deepEqual([...policy.groups.keys()], ['first-fleet', 'security-now', 'careful-servers', 'try-out', 'rolled-out']);
 });
 
 test('a baseline that does not parse is not also reported as unknown', () => {
