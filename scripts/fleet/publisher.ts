@@ -10,6 +10,8 @@ export interface PolicyChoices {
   /** More lines under the baseline's `spec`, as YAML. */
   readonly baseline?: string;
   readonly windowOpen?: boolean;
+  /** More fields of the group's `spec`. */
+  readonly group?: Readonly<Record<string, unknown>>;
   /** Only patches of these source packages. */
   readonly only?: readonly string[];
 }
@@ -63,6 +65,9 @@ export class FleetPublisher {
   /** One group `demo`: every security patch at once, inside a window that is open now (or never opens today). */
   writePolicy(product: string, choices: PolicyChoices = {}): void {
     const health = (choices.health ?? []).map(({ name, command: line }) => ({ name, command: line, timeoutSeconds: 60 }));
+    const more = Object.entries({ health, ...choices.group })
+      .map(([field, value]) => `  ${field}: ${JSON.stringify(value)}\n`)
+      .join('');
     const day = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'][(new Date().getUTCDay() + 3) % 7];
     const text = `apiVersion: patchferry/v1
 kind: Baseline
@@ -92,8 +97,7 @@ spec:
   baselines: [everything]
   windows: [now]
   pollMinutes: 1
-  health: ${JSON.stringify(health)}
-`;
+${more}`;
     fs.writeFileSync(join(this.home, 'policy', 'demo.yaml'), text);
   }
 

@@ -125,6 +125,22 @@ export class TestHost {
     fs.chmodSync(path, mode);
   }
 
+  /** Waits until the host has gone down by itself, as it does when it reboots, and boots it again. */
+  async bootAgain(withinMs = BOOT_MS): Promise<void> {
+    const machine = this.#machine;
+    if (machine === undefined) throw new Error(`host ${this.name} is not booted`);
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<'late'>((resolve) => {
+      timer = setTimeout(() => resolve('late'), withinMs);
+    });
+    const how = await Promise.race([machine.ended, late]);
+    clearTimeout(timer);
+    if (how === 'late') throw new Error(`host ${this.name} did not go down within ${withinMs / 1000} s`);
+    this.#machine = undefined;
+    this.#init = undefined;
+    await this.boot();
+  }
+
   /** Kills everything in the host at once, as when the plug is pulled. The tree stays as it is at that instant. */
   async powerCut(): Promise<void> {
     await stop(this.#machine?.pid);
