@@ -9,7 +9,16 @@ import { decodeDocument, type Roster } from '#manifests/schema';
 import { type Origin, openOrigin } from '#manifests/transfer';
 import { envelopeHash } from '#manifests/trust';
 import { openAsked, watchDropFolder } from './courier/index.ts';
-import { type ForwardReport, forwardAll, INBOX_LIMITS, openHop, openInbox, openLedger, openSpool } from './inbox/index.ts';
+import {
+  BATCH_LIMITS,
+  type ForwardReport,
+  forwardAll,
+  INBOX_LIMITS,
+  openHop,
+  openInbox,
+  openLedger,
+  openSpool,
+} from './inbox/index.ts';
 import { openLine } from './line.ts';
 import {
   collectGarbage,
@@ -160,6 +169,14 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
       posts: new Map([
         ['/inbox/results', post('results', (bytes) => inbox.result(bytes))],
         ['/inbox/enrolments', post('enrolments', (bytes) => inbox.enrolment(bytes))],
+        [
+          '/inbox/batches',
+          {
+            limitBytes: BATCH_LIMITS.bytes,
+            memoryBytes: BATCH_LIMITS.bytes * 16,
+            handle: (bytes: Uint8Array) => inbox.batch(bytes, (item, status) => site.envelope(item.kind, item.bytes, status)),
+          },
+        ],
         ...site.posts,
       ]),
       pages: site.pages,

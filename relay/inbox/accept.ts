@@ -3,8 +3,9 @@ import { isFault, PatchferryError } from '#manifests/errors';
 import type { Log } from '#manifests/platform/log';
 import type { Roster, RosterAgent } from '#manifests/schema';
 import { type EnvelopeHeader, envelopeHash, inspectEnvelope, verifyEnvelopeBeside } from '#manifests/trust';
+import { BATCH_LIMITS, type BatchItem, decodeBatch } from './batch.ts';
 import type { Ledger } from './ledger.ts';
-import { fault, INBOX_LIMITS } from './limits.ts';
+import { FOR_GOOD, fault, INBOX_LIMITS } from './limits.ts';
 import type { Spool } from './spool.ts';
 
 export interface Taken {
@@ -16,6 +17,11 @@ export interface Taken {
 export interface Inbox {
   result(bytes: Uint8Array): Promise<Taken>;
   enrolment(bytes: Uint8Array): Promise<Taken>;
+  /**
+   * Many in one: each as by itself. Of one agent they are taken in order, and after one that must come again, so must those
+   * behind it. @param onEach is told what became of each envelope
+   */
+  batch(batch: Uint8Array, onEach?: (item: BatchItem, status: number) => void): Promise<Taken>;
 }
 
 /** The roster as last verified; undefined before the first sync. */
@@ -88,10 +94,46 @@ export function openInbox(
     }
   }
 
-  return {
-    result: (bytes) => take('results', bytes, checkedResult),
-    enrolment: (bytes) => take('enrolments', bytes, checkedEnrolment),
+  const taking = {
+    results: (bytes: Uint8Array) => take('results', bytes, checkedResult),
+    enrolments: (bytes: Uint8Array) => take('enrolments', bytes, checkedEnrolment),
   };
+
+  async function batch(packed: Uint8Array, onEach?: (item: BatchItem, status: number) => void): Promise<Taken> {
+    let items: BatchItem[];
+    try {
+      items = decodeBatch(packed);
+    } catch (error) {
+      if (!isFault(error, 'inbox.malformed')) throw error;
+      return { status: 400, body: { code: error.code, message: error.message, next: error.next } };
+    }
+    const told: { status: number; code?: string; says?: string }[] = items.map(() => ({ status: 0 }));
+    const lanes = Map.groupBy(items.entries(), ([, { bytes }]) => agentIn(bytes));
+    await Promise.all(
+      [...lanes.values()].map(async (lane) => {
+        for (const [index, item] of lane) {
+          const { status, body } = await taking[item.kind](item.bytes);
+          onEach?.(item, status);
+          const { code, message } = body as { code?: string; message?: string };
+          told[index] =
+            code === undefined ? { status } : { status, code, says: (message ?? '').slice(0, BATCH_LIMITS.saysBytes) };
+          if (status >= 300 && !FOR_GOOD.includes(code ?? '')) break; // status 0: not looked at
+        }
+      }),
+    );
+    return { status: 200, body: { state: 'batch', items: told } };
+  }
+
+  return { result: taking.results, enrolment: taking.enrolments, batch };
+}
+
+/** The agent an envelope says it is from; what is no envelope is alone. */
+function agentIn(bytes: Uint8Array): string {
+  try {
+    return inspectEnvelope(bytes).agent;
+  } catch {
+    return '';
+  }
 }
 
 /** Agents by id, built anew when the roster is another one. */

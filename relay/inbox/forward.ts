@@ -3,7 +3,8 @@
 import { isFault, type PatchferryError } from '#manifests/errors';
 import type { Log } from '#manifests/platform/log';
 import { envelopeHash } from '#manifests/trust';
-import type { Delivery, Hop } from './hops.ts';
+import { BATCH_LIMITS } from './batch.ts';
+import type { Delivery, Hop, Loaded } from './hops.ts';
 import type { Ledger } from './ledger.ts';
 import { INBOX_LIMITS } from './limits.ts';
 import type { Spool, SpoolItem } from './spool.ts';
@@ -45,33 +46,88 @@ export async function forwardAll(
     return { kind: 'later', says: [...down.values()].join('; ') };
   }
 
-  async function forwardOf(items: readonly SpoolItem[]): Promise<void> {
-    for (const [index, item] of items.entries()) {
-      options.signal?.throwIfAborted();
-      const bytes = spool.read(item);
-      const end = await deliver(item, bytes);
-      if (end.kind === 'delivered') {
-        ledger.add(item.agent, envelopeHash(bytes));
-        spool.remove(item);
-        counts.delivered += 1;
-      } else if (end.kind === 'refused') {
-        spool.setAside(item, end.says);
-        options.log.error({ item: item.path, reason: end.says }, 'the next hop refuses an item for good');
-        counts.refused += 1;
-      } else {
-        reasons.add(end.says);
-        counts.waiting += items.length - index;
-        return; // order is kept for each agent
+  /** Of each its end; after one that waits, those of the same agent behind it wait too. */
+  async function deliverAll(chunk: readonly Loaded[]): Promise<Delivery[]> {
+    if (chunk.length > 1) {
+      for (const hop of hops) {
+        if (down.has(hop)) continue;
+        try {
+          const ends = await hop.deliverMany?.(chunk, options.signal);
+          if (ends !== undefined) return ends;
+          break;
+        } catch (error) {
+          if (!isFault(error)) throw error;
+          down.set(hop, describe(error));
+        }
       }
+    }
+    const ends: Delivery[] = [];
+    const held = new Map<string, Delivery>();
+    for (const { item, bytes } of chunk) {
+      const end = held.get(item.agent) ?? (await deliver(item, bytes));
+      if (end.kind === 'later') held.set(item.agent, end);
+      ends.push(end);
+    }
+    return ends;
+  }
+
+  function settle({ item, bytes }: Loaded, end: Delivery): void {
+    if (end.kind === 'delivered') {
+      ledger.add(item.agent, envelopeHash(bytes));
+      spool.remove(item);
+      counts.delivered += 1;
+    } else if (end.kind === 'refused') {
+      spool.setAside(item, end.says);
+      options.log.error({ item: item.path, reason: end.says }, 'the next hop refuses an item for good');
+      counts.refused += 1;
+    } else {
+      reasons.add(end.says);
+      counts.waiting += 1;
     }
   }
 
-  const groups = [...spool.items('enrolments').map((item) => [item]), ...byAgent(spool.items('results'))].values();
+  async function forwardLane(items: readonly SpoolItem[]): Promise<void> {
+    let rest = items;
+    while (rest.length > 0) {
+      options.signal?.throwIfAborted();
+      const chunk: Loaded[] = [];
+      let bytes = 0;
+      for (const item of rest.slice(0, BATCH_LIMITS.items)) {
+        const loaded = { item, bytes: spool.read(item) };
+        if (chunk.length > 0 && bytes + loaded.bytes.length > BATCH_LIMITS.plainBytes) break;
+        chunk.push(loaded);
+        bytes += loaded.bytes.length;
+      }
+      const ends = await deliverAll(chunk);
+      const held = new Set<string>();
+      for (const [index, each] of chunk.entries()) {
+        const end = ends[index] ?? { kind: 'later', says: 'not answered' };
+        settle(each, end);
+        if (end.kind === 'later') held.add(each.item.agent);
+      }
+      const left = rest.slice(chunk.length);
+      rest = left.filter(({ agent }) => !held.has(agent)); // order is kept for each agent
+      counts.waiting += left.length - rest.length;
+    }
+  }
+
+  const lanes = lanesOf([...spool.items('enrolments').map((item) => [item]), ...byAgent(spool.items('results'))]).values();
   const worker = async () => {
-    for (const items of groups) await forwardOf(items);
+    for (const items of lanes) await forwardLane(items);
   };
   await Promise.all(Array.from({ length: INBOX_LIMITS.parallelAgents }, worker));
   return { ...counts, reasons: [...reasons] };
+}
+
+/** Agents together, so that batches are full; all of one agent are in one lane. */
+function lanesOf(groups: readonly (readonly SpoolItem[])[]): SpoolItem[][] {
+  const lanes: SpoolItem[][] = [];
+  for (const group of groups) {
+    const last = lanes.at(-1);
+    if (last !== undefined && last.length + group.length <= BATCH_LIMITS.items) last.push(...group);
+    else lanes.push([...group]);
+  }
+  return lanes;
 }
 
 function describe(error: PatchferryError): string {

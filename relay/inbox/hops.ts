@@ -1,8 +1,10 @@
 // Where results go next: a relay by HTTP, or a folder that is another's inbox.
 import * as fs from 'node:fs';
 import { join, resolve } from 'node:path';
+import { z } from 'zod';
 import { type HttpOptions, openOrigin } from '#manifests/transfer';
-import { fault } from './limits.ts';
+import { encodeBatch } from './batch.ts';
+import { FOR_GOOD, fault } from './limits.ts';
 import { placeDurably, type SpoolItem } from './spool.ts';
 
 /** What a hop said to one item. */
@@ -14,15 +16,25 @@ export type Delivery =
   /** Never: these bytes will not be taken. */
   | { readonly kind: 'refused'; readonly says: string };
 
-/** What a relay says to bytes that it will never take; anything else may change (a roster that lags, a full disk). */
-const FOR_GOOD = ['inbox.malformed', 'inbox.kind', 'inbox.signature', 'inbox.revoked-agent', 'serve.too-large'];
-
 export interface Hop {
   readonly name: string;
   /** @throws transfer.*, inbox.no-folder, inbox.full when the hop itself cannot be used now */
   deliver(item: SpoolItem, bytes: Uint8Array, signal?: AbortSignal): Promise<Delivery>;
+  /** Many at once, told in their order; undefined where the hop takes only one at a time. @throws as deliver */
+  deliverMany?(items: readonly Loaded[], signal?: AbortSignal): Promise<Delivery[] | undefined>;
   close(): Promise<void>;
 }
+
+/** An item with its bytes. */
+export interface Loaded {
+  readonly item: SpoolItem;
+  readonly bytes: Uint8Array;
+}
+
+const batchAnswer = z.object({
+  state: z.literal('batch'),
+  items: z.array(z.object({ status: z.int(), code: z.string().optional(), says: z.string().optional() })),
+});
 
 /** @param urlOrFolder address of a relay, or an inbox folder */
 export function openHop(urlOrFolder: string, options: HttpOptions = {}): Hop {
@@ -31,8 +43,29 @@ export function openHop(urlOrFolder: string, options: HttpOptions = {}): Hop {
 
 function relayHop(url: string, options: HttpOptions): Hop {
   const origin = openOrigin(url, options);
+  /** A relay of an older version takes no batches; asked once. */
+  let takesBatches = true;
   return {
     name: origin.name,
+    async deliverMany(items, signal) {
+      if (!takesBatches) return undefined;
+      const packed = encodeBatch(items.map(({ item, bytes }) => ({ kind: item.kind, bytes })));
+      const { status, body } = await origin.post('inbox/batches', packed, { signal });
+      if (status === 404 || status === 405 || status === 413) {
+        takesBatches = false;
+        return undefined;
+      }
+      const told = batchAnswer.safeParse(parsedJson(body));
+      if (status !== 200 || !told.success || told.data.items.length !== items.length) {
+        const says = `${origin.name} answers with status ${status} but not as a relay does`;
+        return items.map(() => ({ kind: 'later', says }));
+      }
+      return told.data.items.map(({ status: each, code = '', says = '' }) => {
+        if (each === 200 || each === 201) return { kind: 'delivered' };
+        const words = each === 0 ? `${origin.name} waits for the one before it` : `${origin.name}: ${code}: ${says}`;
+        return { kind: FOR_GOOD.includes(code) ? 'refused' : 'later', says: words };
+      });
+    },
     async deliver(item, bytes, signal) {
       const { status, body } = await origin.post(`inbox/${item.kind}`, bytes, { signal });
       if (status === 200 || status === 201) {
@@ -46,6 +79,14 @@ function relayHop(url: string, options: HttpOptions): Hop {
     },
     close: () => origin.close(),
   };
+}
+
+function parsedJson(body: Uint8Array): unknown {
+  try {
+    return JSON.parse(Buffer.from(body).toString('utf8'));
+  } catch {
+    return undefined;
+  }
 }
 
 function folderHop(folder: string): Hop {

@@ -42,3 +42,12 @@ export const fault = defineFaults('inbox', {
   'too-many': { exit: EXIT.unreachable, next: 'Try again after the publisher has collected the enrolments that wait.' },
   'no-folder': { exit: EXIT.unreachable, next: 'Make the inbox folder, or mount its medium; it is never made by itself.' },
 });
+
+/** What a relay says to bytes that it will never take; anything else may change (a roster that lags, a full disk). */
+export const FOR_GOOD: readonly string[] = [
+  'inbox.malformed',
+  'inbox.kind',
+  'inbox.signature',
+  'inbox.revoked-agent',
+  'serve.too-large',
+];
