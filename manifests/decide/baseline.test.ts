@@ -292,3 +292,38 @@ test('a baseline is not resolved against the catalog of another product', () => 
     (error) => isFault(error, 'decide.other-product'),
   );
 });
+
+test('1.1 family is the product without its version', () => {
+  for (const [family, expected] of [
+    [['debian'], 'approved'],
+    [['deb*'], 'approved'],
+    [['debian-12'], 'not-in-baseline'],
+    [['rhel'], 'not-in-baseline'],
+  ] as const) {
+    assert.equal(kindOf(PATCH, { rules: [rule({ filters: { family } })] }), expected, family.join());
+  }
+});
+
+test('trap 2: carryDelay off lets every patch wait for itself, as SSM does', () => {
+  const patches = [
+    samplePatch('tool@1.0', { firstSeen: '2026-01-01T00:00:00Z' }),
+    samplePatch('tool@1.1', { firstSeen: '2026-01-05T00:00:00Z' }),
+  ];
+  const spec = { rules: [rule({ approve: { afterDays: 7 } })] };
+  const at = '2026-01-09T00:00:00Z';
+  assert.equal(decide(patches, spec, at).get('tool@1.1')?.kind, 'approved');
+  assert.equal(decide(patches, { ...spec, carryDelay: false }, at).get('tool@1.1')?.kind, 'pending');
+});
+
+test('an emergency rule knows no delay; of several rules the emergency and the first deadline count', () => {
+  const patch = samplePatch('a@1', { firstSeen: '2026-02-27T00:00:00Z' });
+  const rules = [
+    rule({ name: 'slow', approve: { afterDays: 1 }, complianceLevel: 'high', deadline: { afterDays: 30 } }),
+    rule({ name: 'now', approve: { afterDays: 90 }, urgency: 'emergency', deadline: { afterDays: 2 } }),
+  ];
+  const resolved = resolveBaseline(sampleBaseline({ rules }), sampleCatalog([patch]), NOW, 'a'.repeat(64));
+  assert.deepEqual(
+    resolved.approved.map(({ level, urgency, deadline, approvedAt }) => [level, urgency, deadline, approvedAt]),
+    [['high', 'emergency', '2026-03-01T00:00:00Z', '2026-02-27T00:00:00Z']],
+  );
+});

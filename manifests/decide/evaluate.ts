@@ -3,141 +3,28 @@
 import {
   type Catalog,
   canonicalJson,
-  type Group,
-  type Hook,
-  type Inventory,
   PATCH_STATES,
-  type Patch,
   type PatchFinding,
   type PatchState,
   type Purpose,
-  type ResolvedBaseline,
-  type ScanBody,
-  type SignedHalt,
   type SignedRecall,
-  type SignedWaiver,
   sha256Of,
 } from '#manifests/schema';
 import { applicability, type Fit, lacking } from './applicable.ts';
-import type { Wake } from './catch-up.ts';
+import type { BlockedPackage, DecideInput, Evaluation, InstallPackage } from './evaluation.ts';
 import { nextAction } from './next.ts';
-import { type OverlayInput, type RefusedItem, siteRules } from './overlay.ts';
-import { type KeptWayBack, type RollbackOrder, recallSays, recallsOf, rollbackOrder, stopsOf } from './recall.ts';
-import { type Hold, holdsOf, isEmergency, isOverdue, type OwnerChoice, releasedAt } from './release.ts';
+import { siteRules } from './overlay.ts';
+import { recallSays, recallsOf, rollbackOrder, stopsOf } from './recall.ts';
+import { type Hold, holdsOf, isEmergency, isOverdue, releasedAt } from './release.ts';
 import { planOf, type ScheduleInput, windowsOf } from './schedule.ts';
 import { type Policy, policyOf, RECALL, type Standing } from './standing.ts';
 import { type HostMemory, type Judgement, judge } from './states.ts';
 import { type Candidate, replacements } from './superseded.ts';
 import type { Who } from './targeting.ts';
 import { byText, momentOf, oneLine } from './text.ts';
-import { type ControlResult, hostWaivers, type WaiverNotice, waiverCover, waiverNotices } from './waiver.ts';
-import type { WindowState } from './window.ts';
+import { hostWaivers, waiverCover, waiverNotices } from './waiver.ts';
 
-export interface DecideInput {
-  readonly catalogs: readonly Catalog[];
-  readonly baselines: readonly ResolvedBaseline[];
-  /** The group this host is in; null means that it decides nothing and installs nothing. */
-  readonly group: Group | null;
-  readonly inventory: Inventory;
-  readonly memory: HostMemory;
-  /** Milliseconds of trusted time. */
-  readonly at: number;
-  readonly freshness: { readonly softExpired: boolean; readonly hardExpired: boolean };
-  /** Who this host is, by the roster: for rollouts, waivers, recalls, halts, sites. */
-  readonly who?: Who | null;
-  readonly waivers?: readonly SignedWaiver[];
-  /** Outcomes of the checks of compensating controls on this host. */
-  readonly controls?: readonly ControlResult[];
-  readonly recalls?: readonly SignedRecall[];
-  readonly halts?: readonly SignedHalt[];
-  readonly site?: OverlayInput | null;
-  readonly choice?: OwnerChoice | null;
-  readonly wake?: Wake | null;
-  /** Runs that can still be taken back. */
-  readonly waysBack?: readonly KeptWayBack[];
-}
-
-/** One package to be installed. */
-export interface InstallPackage {
-  readonly name: string;
-  readonly arch: string;
-  readonly from: string | null;
-  readonly to: string;
-  readonly sha256: string;
-  readonly size: number;
-  readonly path: string;
-  readonly repository: string;
-  readonly patch: string;
-  readonly format: Patch['format'];
-}
-
-/** A package that a baseline rejects with `block`, or a recall takes out: nothing may install it, nor anything that needs it. */
-export interface BlockedPackage {
-  readonly name: string;
-  readonly arch: string;
-  readonly version: string;
-  readonly patch: string;
-  readonly baseline: string;
-}
-
-/** Why an approved patch is not in the set. */
-export interface HeldPatch {
-  readonly patch: string;
-  readonly product: string;
-  readonly holds: readonly Hold[];
-}
-
-export interface Evaluation {
-  readonly at: string;
-  readonly product: string | null;
-  readonly group: string | null;
-  /** What it was decided by. */
-  readonly baselines: readonly Pick<
-    ResolvedBaseline,
-    'name' | 'product' | 'baselineSha256' | 'catalogSha256' | 'evaluatedAt'
-  >[];
-  /** Patches of which something is (or, for own software, belongs) on the host, sorted by patch id. */
-  readonly findings: readonly PatchFinding[];
-  /** Of every patch of the catalogs; NOT_APPLICABLE holds those too that are not among the findings. */
-  readonly counts: Readonly<Record<PatchState, number>>;
-  /** Findings that make the host non-compliant: at level critical, else security patches, else the others. */
-  readonly nonCompliant: { readonly critical: number; readonly security: number; readonly other: number };
-  readonly compliant: boolean;
-  readonly next: ScanBody['next'];
-  /** Patch ids to install, now or when the window opens, sorted; empty when nothing may be installed. */
-  readonly install: readonly string[];
-  /** Their packages, sorted by name and architecture. */
-  readonly packages: readonly InstallPackage[];
-  /** `setDigest` of the two above: how a set is remembered that was taken back. */
-  readonly digest: string;
-  /** What an installation may not bring in, not even as a dependency; checked by `blockedIn`. */
-  readonly blocked: readonly BlockedPackage[];
-  /** The window for this set; it can be one for emergencies alone, or one that was slept through. */
-  readonly window: WindowState;
-  readonly windows: Readonly<Record<Purpose, WindowState>>;
-  /** Whether a reboot may begin now: a window for it is open and no halt stops reboots. */
-  readonly mayReboot: boolean;
-  /** Whether payloads may be fetched now. */
-  readonly mayDownload: boolean;
-  /** How long the set is reckoned to need, with its reserve, milliseconds. */
-  readonly estimateMs: number;
-  /** Approved patches that are not in the set, and why. */
-  readonly held: readonly HeldPatch[];
-  /** Emergency patches of the set. */
-  readonly urgent: readonly string[];
-  /** Approved, lacking, and past their last moment. */
-  readonly overdue: readonly string[];
-  /** A run to take back, because a recall says so; comes before any installation. */
-  readonly rollback: RollbackOrder | null;
-  readonly halts: readonly { readonly name: string; readonly stops: readonly Purpose[]; readonly says: string }[];
-  /** Of recalls that only warn, and of rollbacks that cannot be made. */
-  readonly warnings: readonly string[];
-  readonly notices: readonly WaiverNotice[];
-  /** Around every run; before a change anything but exit 0 stops it. */
-  readonly hooks: readonly Hook[];
-  readonly site: { readonly applied: readonly string[]; readonly refused: readonly RefusedItem[] };
-  readonly notes: readonly string[];
-}
+export type { BlockedPackage, DecideInput, Evaluation, HeldPatch, InstallPackage } from './evaluation.ts';
 
 /** How a set is told from another: its patches and the exact packages that would come (trap 11). */
 export function setDigest(set: Pick<Evaluation, 'install' | 'packages'>): string {

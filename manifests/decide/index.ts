@@ -10,6 +10,7 @@ export {
   type DecideInput,
   type Evaluation,
   evaluate,
+  type HeldPatch,
   type InstallPackage,
   patchSetDigest,
   setDigest,
@@ -17,6 +18,7 @@ export {
 export { EXPLAIN_LIMITS, type ExplainStep, type Explanation, explain, type PatchExplanation } from './explain.ts';
 export { ALERTS, type FreshnessDecision, type FreshnessInput, freshnessDecision } from './freshness.ts';
 export { type FuseReport, type FuseState, fuseState } from './fuse.ts';
+export { generatedFleet } from './generated-fleet.ts';
 export { type KevIndex, type KevListing, kevFrom, kevIndex, kevOf } from './kev.ts';
 export { NO_SITE, type OverlayInput, type RefusedItem, type SiteRules, siteRules } from './overlay.ts';
 export { matches } from './pattern.ts';
@@ -49,7 +51,6 @@ export {
   signedWindow,
 } from './sign.ts';
 export {
-  generatedFleet,
   SIMULATION_LIMITS,
   type SimCollision,
   type SimHost,

@@ -1,6 +1,6 @@
 // What the host means to do next, when, and the sentence that says so.
 import type { PatchFinding, ScanBody } from '#manifests/schema';
-import type { DecideInput } from './evaluate.ts';
+import type { DecideInput } from './evaluation.ts';
 import type { RollbackOrder } from './recall.ts';
 import { type Hold, releasedAt } from './release.ts';
 import { counted, momentOf, oneLine } from './text.ts';

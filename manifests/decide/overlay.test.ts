@@ -127,7 +127,7 @@ const anyGroup = fc
   .record({
     windows: fc.array(anyWindow, { maxLength: 3 }),
     percent: fc.integer({ min: 0, max: 100 }),
-    at: fc.constantFrom('next-window', 'at-once'),
+    at: fc.constantFrom('next-window' as const, 'at-once' as const),
   })
   .map(({ windows, percent, at }): Group => {
     const ring = {
@@ -153,7 +153,7 @@ const anyGroup = fc
       fuse: null,
       rings: [{ ...ring, ramp }],
     };
-    return sampleGroup({ windows, rollout, afterDeadline: at as 'at-once' | 'next-window' });
+    return sampleGroup({ windows, rollout, afterDeadline: at });
   });
 const anyOverlay = fc
   .record({

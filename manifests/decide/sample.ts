@@ -13,7 +13,7 @@ import {
   sha256Of,
 } from '#manifests/schema';
 import { resolveBaseline } from './baseline.ts';
-import type { DecideInput } from './evaluate.ts';
+import type { DecideInput } from './evaluation.ts';
 
 export const PRODUCT = 'debian-12';
 

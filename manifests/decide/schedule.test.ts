@@ -307,3 +307,29 @@ test('the baseline of a product is chosen on the host by what it is, before the 
   assert.deepEqual([chosen(false).install, chosen(false).baselines.map(({ name }) => name)], [['a@1.1'], ['base']]);
   assert.equal(momentOf(NOW), chosen(true).at);
 });
+
+test('trap 6: asked again before each package, the window says no as soon as its cutoff or its end has come', () => {
+  const window = sampleWindow({ days: ['sun'], start: '11:00', durationMinutes: 240, cutoffMinutes: 60 });
+  const at = (moment: string) => decide({ windows: [window] }, [rule('a')], { at: Date.parse(moment) }).next.action;
+  assert.deepEqual(
+    [
+      '2026-03-01T10:59:59Z',
+      '2026-03-01T11:00:00Z',
+      '2026-03-01T13:59:59Z',
+      '2026-03-01T14:00:00Z',
+      '2026-03-01T15:00:00Z',
+    ].map(at),
+    ['wait', 'install', 'install', 'wait', 'wait'],
+  );
+});
+
+test('reboots have windows of their own: what is installed in one may wait for another', () => {
+  const windows = [
+    sampleWindow({ name: 'work', days: ['sun'], start: '11:00', durationMinutes: 240, purposes: ['download', 'install'] }),
+    sampleWindow({ name: 'boot', days: ['mon'], start: '03:00', purposes: ['reboot'] }),
+  ];
+  const evaluation = decide({ windows }, [rule('a')]);
+  assert.deepEqual([evaluation.next.action, evaluation.mayReboot, evaluation.mayDownload], ['install', false, true]);
+  const { reboot } = evaluation.windows;
+  assert.equal(reboot.open ? null : reboot.opensAt, Date.parse('2026-03-02T03:00:00Z'));
+});

@@ -22,6 +22,7 @@ test('reboot leases: left out, filled up, and refused where they make no sense',
     minGapMinutes: 10,
     ttlMinutes: 60,
   });
+  assert.equal(signed('  rebootLease: { proceedAfterHours: 12 }\n').rebootLease?.proceedAfterHours, 12);
   for (const wrong of ['slots: 0', 'ttlMinutes: 0', 'minGapMinutes: -1', 'slots: 1.5']) {
     const [problem] = signed(`  rebootLease: { ${wrong} }\n`).problems;
     assert.equal(problem?.line, 6, wrong);

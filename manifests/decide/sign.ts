@@ -110,6 +110,7 @@ function rebootLeaseOf(given: NonNullable<PatchGroup['spec']['rebootLease']>): R
     slots: given.slots ?? slots,
     minGapMinutes: given.minGapMinutes ?? minGapMinutes,
     ttlMinutes: given.ttlMinutes ?? ttlMinutes,
+    ...(given.proceedAfterHours === undefined ? {} : { proceedAfterHours: given.proceedAfterHours }),
   };
 }
 

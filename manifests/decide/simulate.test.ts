@@ -3,8 +3,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Group } from '#manifests/schema';
 import { evaluate } from './evaluate.ts';
+import { generatedFleet } from './generated-fleet.ts';
 import { PRODUCT, sampleGroup, sampleInput, samplePatch, sampleWindow } from './sample.ts';
-import { generatedFleet, type SimHost, simulateFleet } from './simulate.ts';
+import { type SimHost, simulateFleet } from './simulate.ts';
 import { momentOf } from './text.ts';
 
 const FROM = Date.parse('2026-03-01T00:00:00Z');

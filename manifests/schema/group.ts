@@ -54,6 +54,8 @@ const rebootLease = z.strictObject({
   slots: z.int().min(1).max(10_000),
   minGapMinutes: z.int().min(0).max(1_440),
   ttlMinutes: z.int().min(1).max(1_440),
+  /** Hours after which a host that no relay answers reboots without; absent: it waits. Being refused is an answer. */
+  proceedAfterHours: z.int().min(0).max(720).optional(),
 });
 export type RebootLease = z.infer<typeof rebootLease>;
 /** One host at a time, where a group says nothing else. */

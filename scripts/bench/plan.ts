@@ -1,7 +1,6 @@
 // Row P6: a plan simulated over a fleet and sixty days, at three sizes; one process, memory told.
-import { type SimPolicy, simulateFleet } from '#manifests/decide';
+import { generatedFleet, type SimPolicy, simulateFleet } from '#manifests/decide';
 import { sampleGroup, sampleWindow } from '../../manifests/decide/sample.ts';
-import { generatedFleet } from '../../manifests/decide/simulate.ts';
 
 export const name = 'plan';
 
