@@ -48,7 +48,7 @@ function describe(agent: Agent): Outcome {
           : 'waits for approval'
         : `approved, group ${view.member.group}`,
     ],
-    ['documents', `${fresh}; versions ${JSON.stringify(trust.versions() ?? {})}`],
+    ['documents', `${fresh}${versionsText(trust.versions())}`],
     [
       'clock',
       freshness.clock === 'ok'
@@ -97,6 +97,14 @@ function describe(agent: Agent): Outcome {
       handsNeeded: hands ?? null,
     },
   };
+}
+
+/** `; signed as of timestamp 7 (root 1, targets 2)`: the version of each role that was verified last. */
+function versionsText(versions: ReturnType<Agent['trust']['versions']>): string {
+  if (versions === undefined) return '; nothing was verified yet';
+  const { timestamp, ...others } = versions;
+  const rest = Object.entries(others).map(([role, version]) => `${role} ${version}`);
+  return `; signed as of timestamp ${timestamp} (${rest.join(', ')})`;
 }
 
 function readLast({ journal }: Agent): LastCycle | null {
