@@ -9,7 +9,7 @@ export { type Journal, openJournal } from './journal.ts';
 export { RUN_LIMITS } from './limits.ts';
 export type { BackOff } from './memory.ts';
 export { setPause } from './memory.ts';
-export { rebootNeed, wantsReboot } from './need.ts';
+export { NEEDED_SINCE, rebootNeed, wantsReboot } from './need.ts';
 export { rebootWaits } from './rebooting.ts';
 export type { ResultRow, ResultStamp } from './results.ts';
 export { cleanText, oneLine, type RunRow, type RunStep } from './runs.ts';

@@ -12,8 +12,12 @@ const MINUTE_MS = 60_000;
 
 const never = new AbortController().signal;
 
-/** Why the host may not reboot now though it should; undefined when it may. */
+/** Why the host may not reboot now though it should; undefined when it may. Other hosts of the site are asked last. */
 export async function rebootWaits(world: RunWorld, data: Pick<RunData, 'group'>, zone: string): Promise<string | undefined> {
+  return (await waitsHere(world, data, zone)) ?? (await world.rebootLease?.(data.group));
+}
+
+async function waitsHere(world: RunWorld, data: Pick<RunData, 'group'>, zone: string): Promise<string | undefined> {
   const late = noTime({ world, data }, zone, []);
   if (late !== undefined) return late;
   const hours = data.group?.rebootNotice?.deferHours ?? 0;

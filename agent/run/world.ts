@@ -68,4 +68,6 @@ export interface RunWorld {
   context(run: string, catalogs: readonly Catalog[], signal: AbortSignal): HostContext;
   fetchPayloads(wanted: readonly ContentRef[], signal: AbortSignal): Promise<void>;
   readonly say: (line: string) => void;
+  /** Asks the site for leave to reboot: why not now, or undefined when it may. Absent where nothing is asked. */
+  rebootLease?(group: Group | null): Promise<string | undefined>;
 }

@@ -29,6 +29,7 @@ import {
   wantsReboot,
 } from '../run/index.ts';
 import type { Agent } from './agent.ts';
+import { askAgainAt, giveLeaseBack, withLeases } from './lease.ts';
 import { decideInput, makeWorld, sweep } from './world.ts';
 
 export interface CycleOptions {
@@ -98,7 +99,10 @@ class Cycle {
     this.#agent = agent;
     this.#options = options;
     this.#view = agent.documents.view(agent.keys?.id ?? null);
-    this.#world = makeWorld(agent, () => this.#view, options);
+    this.#world = withLeases(
+      makeWorld(agent, () => this.#view, options),
+      agent,
+    );
   }
 
   async run(): Promise<CycleReport> {
@@ -108,6 +112,7 @@ class Cycle {
     if (taken !== undefined && !this.#took(taken)) return this.#report();
     const damaged = this.#view.damaged !== null;
     await this.#poll();
+    await giveLeaseBack(this.#agent, this.#view.group, this.#options.signal);
     await this.#tell();
     const quiet = !damaged && this.#options.onlyAfter !== undefined && this.#agent.trustedNow() < this.#options.onlyAfter;
     if (taken === undefined && quiet && !this.#sync.changed) {
@@ -429,6 +434,7 @@ class Cycle {
 
   #report(): CycleReport {
     const evaluation = this.#evaluation;
+    this.#soonest(askAgainAt(this.#agent));
     const did = this.#runs.length > 0 || this.#sync.changed;
     const state = evaluation === null ? EXIT.current : !evaluation.compliant ? EXIT.findings : did ? EXIT.done : EXIT.current;
     return {

@@ -195,9 +195,9 @@ export function httpOrigin(url: string, options: HttpOptions = {}): Origin {
       await receive(base.href, path, want, destination, ask, downloadOptions);
     },
 
-    async post(path, body, { signal } = {}) {
+    async post(path, body, { signal, headers } = {}) {
       const where = base.href + path;
-      const answer = await request('POST', path, { 'content-type': 'application/octet-stream' }, signal, body);
+      const answer = await request('POST', path, { 'content-type': 'application/octet-stream', ...headers }, signal, body);
       if (answer.status >= 500 || answer.status === 408 || answer.status === 429) {
         answer.drop();
         throw fault('status', `${where} answers with status ${answer.status}`, { where });

@@ -103,7 +103,7 @@ export interface Origin extends Fetcher {
   post(
     path: string,
     body: Uint8Array,
-    options?: { signal?: AbortSignal | undefined },
+    options?: { signal?: AbortSignal | undefined; headers?: Readonly<Record<string, string>> | undefined },
   ): Promise<{ status: number; body: Uint8Array }>;
   /** Closes kept connections. */
   close(): Promise<void>;
