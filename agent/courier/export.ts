@@ -5,7 +5,7 @@ import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { openChannels, readMedium, type SourceEntry, writeBundle, writeRequest } from '#manifests/bundle';
-import { COURIER_LIMITS, encodeSiteReport, publisherKeys, requestFileName, SITE_FILE } from '#manifests/courier';
+import { COURIER_LIMITS, encodeSiteReport, onStick, publisherKeys, requestFileName, SITE_FILE } from '#manifests/courier';
 import { utcSeconds } from '#manifests/platform/clock';
 import { readFileBounded, writeFileAtomic } from '#manifests/platform/files';
 import { openPayloadStore } from '#manifests/repository';
@@ -40,7 +40,11 @@ type State = z.infer<typeof stateSchema>;
 const DAY = 86_400_000;
 
 /** @throws agent-courier.*, bundle.no-medium, bundle.no-space, bundle.medium-gone */
-export async function exportFromHost(options: HostExportOptions): Promise<HostExportReport> {
+export function exportFromHost(options: HostExportOptions): Promise<HostExportReport> {
+  return onStick(options.place, () => putReturn(options));
+}
+
+async function putReturn(options: HostExportOptions): Promise<HostExportReport> {
   const { settings, clock, place, medium } = options;
   const site = await siteOf(settings);
   const { folder, drafts, returns } = courierPlaces(settings);

@@ -10,6 +10,7 @@ export {
   openDraft,
   type SourceEntry,
 } from './draft.ts';
+export { onMedium } from './files.ts';
 export { type Filled, type FillOptions, fillFolder } from './fill.ts';
 export type { Answered, BundleEntry, BundleIndex, BundleKind } from './format.ts';
 export {

@@ -5,3 +5,4 @@ export { COURIER_LIMITS } from './limits.ts';
 export { type Arrived, type ReceivedRow, type ReceiveOptions, type ReceiveReport, receiveContent } from './receive.ts';
 export { publisherKeys, writeRoots } from './roots.ts';
 export { openSite, type Site } from './site.ts';
+export { onStick } from './stick.ts';

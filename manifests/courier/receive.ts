@@ -17,7 +17,7 @@ import {
   readMedium,
   writeReceipt,
 } from '#manifests/bundle';
-import { EXIT, PatchferryError } from '#manifests/errors';
+import { EXIT, isFault, PatchferryError } from '#manifests/errors';
 import { utcSeconds } from '#manifests/platform/clock';
 import { takeLock } from '#manifests/platform/lock';
 import { formatBytes, type Progress } from '#manifests/platform/progress';
@@ -25,6 +25,7 @@ import { fault } from './faults.ts';
 import { rejectBundle, removeBundle } from './rejected.ts';
 import { publisherKeys } from './roots.ts';
 import type { Site } from './site.ts';
+import { onStick } from './stick.ts';
 
 /** A bundle that was verified whole; nothing of it is visible yet. */
 export interface Arrived {
@@ -50,7 +51,7 @@ export interface ReceiveOptions {
   readonly dryRun?: boolean | undefined;
   /** Whether anything may be written onto a stick: not where nothing may leave. */
   readonly answer: boolean;
-  /** The folder does not change any more: a bundle that is damaged is refused instead of awaited. */
+  /** Of a folder: `false` while it may still be copied into, so that what is damaged is awaited; `true` when it is refused. */
   readonly final?: boolean | undefined;
   /** Who this is, for the receipt: `relay ward-7`. */
   readonly by: string;
@@ -84,7 +85,7 @@ export interface ReceiveReport {
 export async function receiveContent(options: ReceiveOptions): Promise<ReceiveReport> {
   const lock = takeLock(join(options.folder, 'courier.lock'), 'import');
   try {
-    return await receive(options);
+    return await onStick(options.place, () => receive(options));
   } finally {
     lock.release();
   }
@@ -241,9 +242,19 @@ async function takeIn(
   } catch (error) {
     line?.end('not finished');
     if (!(error instanceof PatchferryError) || error.exit !== EXIT.refused) throw error;
+    if (options.final === false && isFault(error, 'bundle.file-removed', 'bundle.file-changed', 'bundle.truncated')) {
+      return awaited(stated, path, error); // somebody is still copying it
+    }
     dropImported(staging, stated.id);
     return error;
   }
+}
+
+/** A bundle of which parts are not there, or not whole, yet. */
+function awaited(index: BundleIndex, part: string, { code, message }: PatchferryError): Taken {
+  const problem = { code: code as 'bundle.truncated', part, chunks: { first: 0, last: 0 }, says: message };
+  const total = index.chunkCount;
+  return { kind: 'partial', index, unit: 'chunk', have: 0, total, missing: [], problems: [problem], says: message };
 }
 
 function rowOf(

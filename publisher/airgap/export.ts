@@ -5,7 +5,7 @@ import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type ChunkRange, type Request, readMedium, type WrittenBundle, writeBundle } from '#manifests/bundle';
-import { encodeReceived, publisherKeys, RECEIVED_FILE, writeRoots } from '#manifests/courier';
+import { encodeReceived, onStick, publisherKeys, RECEIVED_FILE, writeRoots } from '#manifests/courier';
 import { type Clock, utcSeconds } from '#manifests/platform/clock';
 import type { Progress } from '#manifests/platform/progress';
 import { openPayloadStore } from '#manifests/repository';
@@ -62,7 +62,11 @@ export interface BundleExportReport {
 }
 
 /** @throws airgap.*, bundle.*, keys.missing, published.no-root */
-export async function exportBundle(options: BundleExportOptions): Promise<BundleExportReport> {
+export function exportBundle(options: BundleExportOptions): Promise<BundleExportReport> {
+  return onStick(options.place, () => putBundle(options));
+}
+
+async function putBundle(options: BundleExportOptions): Promise<BundleExportReport> {
   const { home, keyring, place, dryRun } = options;
   const site = readSite(home, options.site);
   const scratch = fs.mkdtempSync(join(tmpdir(), 'patchferry-bundle-'));

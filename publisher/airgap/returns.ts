@@ -14,7 +14,7 @@ import {
   readReceipt,
   readRequest,
 } from '#manifests/bundle';
-import { COURIER_LIMITS, readSiteReport, requestFileName } from '#manifests/courier';
+import { COURIER_LIMITS, onStick, readSiteReport, requestFileName } from '#manifests/courier';
 import { EXIT, PatchferryError } from '#manifests/errors';
 import { readFileBounded, writeFileAtomic } from '#manifests/platform/files';
 import type { Progress } from '#manifests/platform/progress';
@@ -53,7 +53,11 @@ export interface ReturnsOptions {
 }
 
 /** The caller holds the home's lock. @throws bundle.no-medium, bundle.medium, bundle.medium-gone, airgap.none */
-export async function takeReturns(options: ReturnsOptions): Promise<ReturnsReport> {
+export function takeReturns(options: ReturnsOptions): Promise<ReturnsReport> {
+  return onStick(options.place, () => takeAll(options));
+}
+
+async function takeAll(options: ReturnsOptions): Promise<ReturnsReport> {
   const { home, place, medium } = options;
   const sites = new Map(listSites(home).map((site) => [site.name, site]));
   if (medium === 'stick') {

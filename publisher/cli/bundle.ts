@@ -3,7 +3,7 @@ import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { describeBundle, findBundles, prepareMedium, rangesText } from '#manifests/bundle';
-import { parseCard } from '#manifests/courier';
+import { onStick, parseCard } from '#manifests/courier';
 import { EXIT } from '#manifests/errors';
 import type { CommandContext, CommandSpec, OptionSpec, Outcome } from '#manifests/platform/cli';
 import { utcSeconds } from '#manifests/platform/clock';
@@ -201,7 +201,9 @@ export function bundleCommands(tools: Tools): CommandSpec[] {
       run: async (context) => {
         const home = homeOf(context, tools);
         const place = resolve(argument(context, 0));
-        const found = place.endsWith('.pfb.json') ? [place] : findBundles(place).map(({ index }) => index);
+        const found = place.endsWith('.pfb.json')
+          ? [place]
+          : await onStick(place, () => findBundles(place).map(({ index }) => index));
         if (found.length === 0) throw fault('none', `there is no bundle in ${place}`, { where: place });
         const { media } = await signerOf(home, openKeyring(home, passphraseOf(context, tools)));
         const keys = [...media, ...listSites(home).map(({ signKey }) => signKey)];

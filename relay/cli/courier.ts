@@ -1,7 +1,7 @@
 // `import`, `export`, `show`, `courier key`: sticks and drop folders, by hand. One command does a whole visit with a stick.
 import { resolve } from 'node:path';
 import { describeBundle, findBundles, type Receipt } from '#manifests/bundle';
-import { formatCard, openSite, publisherKeys, type ReceivedRow } from '#manifests/courier';
+import { formatCard, onStick, openSite, publisherKeys, type ReceivedRow } from '#manifests/courier';
 import { defineFaults, EXIT, isFault, type PatchferryError } from '#manifests/errors';
 import type { CommandContext, CommandSpec, OptionSpec, Outcome } from '#manifests/platform/cli';
 import { createLog, silentLog } from '#manifests/platform/log';
@@ -126,7 +126,9 @@ export const show: CommandSpec = {
     const settings = settingsOf(context);
     const place = resolve(String(context.args[0]));
     const site = await openSite(foldersOf(settings).courier, settings.site);
-    const found = place.endsWith('.pfb.json') ? [place] : findBundles(place).map(({ index }) => index);
+    const found = place.endsWith('.pfb.json')
+      ? [place]
+      : await onStick(place, () => findBundles(place).map(({ index }) => index));
     if (found.length === 0) throw fault('nothing', `there is no bundle in ${place}`, { where: place });
     const keys = [...publisherKeys(trustedRoots(settings), place).bundles, site.card.signKey];
     const shown = [];

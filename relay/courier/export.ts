@@ -12,7 +12,15 @@ import {
   writeBundle,
   writeRequest,
 } from '#manifests/bundle';
-import { COURIER_LIMITS, encodeSiteReport, openSite, publisherKeys, requestFileName, SITE_FILE } from '#manifests/courier';
+import {
+  COURIER_LIMITS,
+  encodeSiteReport,
+  onStick,
+  openSite,
+  publisherKeys,
+  requestFileName,
+  SITE_FILE,
+} from '#manifests/courier';
 import { isFault } from '#manifests/errors';
 import { systemClock, utcSeconds } from '#manifests/platform/clock';
 import { writeFileAtomic } from '#manifests/platform/files';
@@ -49,7 +57,11 @@ export interface ExportReport {
 const DAY = 86_400_000;
 
 /** @throws relay-courier.nothing-leaves, bundle.no-medium, bundle.no-space, bundle.medium-gone, lock.held */
-export async function exportReturn(options: ExportOptions): Promise<ExportReport> {
+export function exportReturn(options: ExportOptions): Promise<ExportReport> {
+  return onStick(options.place, () => putReturn(options));
+}
+
+async function putReturn(options: ExportOptions): Promise<ExportReport> {
   const { settings, place, medium } = options;
   const folders = foldersOf(settings);
   if (settings.returns === 'nothing') throw fault('nothing-leaves', 'nothing may leave this site');

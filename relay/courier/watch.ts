@@ -14,20 +14,30 @@ export interface Watcher {
   idle(): Promise<void>;
 }
 
+const WATCH_LIMITS = {
+  /** Milliseconds that a folder with a damaged bundle must have been still before the bundle is put away: nobody is copying. */
+  settleMs: 60_000,
+} as const;
+
 /** @param signal ends an import between two chunks; it goes on at the next start */
-export function watchDropFolder(settings: RelaySettings, options: { log: Log; signal: AbortSignal }): Watcher {
+export function watchDropFolder(
+  settings: RelaySettings,
+  options: { log: Log; signal: AbortSignal; settleMs?: number },
+): Watcher {
   const { dropFolder: place, dropMedium: medium } = settings;
   const { log, signal } = options;
   let seen: string | undefined;
-  /** What the folder was when a damaged bundle was found: unchanged at the next look, nobody is copying any more. */
-  let doubtful: string | undefined;
+  const settleMs = options.settleMs ?? WATCH_LIMITS.settleMs;
+  /** What the folder was when a damaged bundle was found, and since when it is so. */
+  let doubtful: { readonly state: string; readonly since: number } | undefined;
   let looking: Promise<void> | undefined;
 
   async function once(): Promise<void> {
     if (place === undefined) return;
     const now = fingerprint(place);
-    if (now === undefined || (now === seen && doubtful === undefined)) return;
-    const final = doubtful === now;
+    const still = doubtful !== undefined && doubtful.state === now ? performance.now() - doubtful.since : 0;
+    const final = doubtful !== undefined && doubtful.state === now && still >= settleMs;
+    if (now === undefined || (now === seen && !final)) return;
     doubtful = undefined;
     const common = { settings, place, medium, log, signal } as const;
     try {
@@ -35,7 +45,8 @@ export function watchDropFolder(settings: RelaySettings, options: { log: Log; si
       for (const { bundle, outcome, says, code } of report.rows)
         (outcome === 'refused' ? log.error.bind(log) : log.info.bind(log))({ bundle, outcome, code, says }, 'drop folder');
       const damaged = report.rows.some(({ outcome, code }) => outcome === 'partial' && code !== 'bundle.incomplete');
-      if (damaged && medium === 'folder') doubtful = fingerprint(place);
+      const state = fingerprint(place);
+      if (damaged && medium === 'folder' && state !== undefined) doubtful = { state, since: performance.now() };
     } catch (error) {
       if (signal.aborted) return;
       const quiet = isFault(error, 'courier.nothing', 'courier.no-folder', 'bundle.no-medium', 'lock.held');

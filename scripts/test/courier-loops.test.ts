@@ -4,6 +4,9 @@ import assert from 'node:assert/strict';
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { silentLog } from '#manifests/platform/log';
+import { watchDropFolder } from '../../relay/courier/index.ts';
+import { relaySettings } from '../../relay/settings.ts';
 import { until } from '../fleet/index.ts';
 import { type ClosedRelay, type ClosedSite, closedSite } from './closed-site.ts';
 
@@ -285,3 +288,87 @@ function configWith(world: ClosedSite, settings: Record<string, unknown>): strin
   fs.writeFileSync(file, JSON.stringify(settings)); // JSON is YAML
   return file;
 }
+
+test('a watched drop folder: whole bundles are taken, one that is still being copied is awaited, a damaged one put away', async () => {
+  const { world, relay } = await withSite();
+  const drop = join(world.folder, 'drop folder');
+  fs.mkdirSync(drop);
+  const served = await relay.start({ dropFolder: drop });
+  closing.push(() => served.stop());
+  const from = join(world.folder, 'from');
+  await world.publish(0, 'bundle', 'export', 'ward-7', from, '--folder');
+  const [index = ''] = fs.readdirSync(from).filter((name) => name.endsWith('.pfb.json'));
+  const parts = index.replace('.pfb.json', '.pfb');
+  const generation = async () =>
+    ((await fetch(`${served.url}/healthz`)).json() as Promise<{ generation: number | null }>).then((said) => said.generation);
+
+  // A careless copy: the index comes first, the parts one after the other.
+  fs.cpSync(join(from, index), join(drop, index));
+  await new Promise((resolve) => setTimeout(resolve, 4_000));
+  assert.equal(await generation(), null);
+  fs.cpSync(join(from, parts), join(drop, parts), { recursive: true });
+  await until('the bundle to be taken', 30, async () => ((await generation()) === 1 ? true : undefined));
+  await until('the folder to be empty', 10, () => (fs.readdirSync(drop).length === 0 ? true : undefined));
+
+  await world.publisher.addRelease('1.1.0');
+  await world.publish(0, 'source', 'sync');
+  await world.publish(0, 'publish', '--payloads', 'all');
+  await world.publish(0, 'bundle', 'export', 'ward-7', drop, '--folder', '--full');
+  await until('the second', 30, async () => ((await generation()) === 2 ? true : undefined));
+  await world.publish(0, 'publish', '--refresh', '--payloads', 'all');
+  const damaged = join(world.folder, 'damaged');
+  await world.publish(0, 'bundle', 'export', 'ward-7', damaged, '--folder', '--full');
+  const [part = ''] = filesOf(damaged).filter((file) => file.endsWith('.pfp'));
+  fs.writeFileSync(part, fs.readFileSync(part).fill(7, 10, 20));
+  await served.stop();
+  fs.cpSync(damaged, drop, { recursive: true });
+  const { stateDir, cacheDir } = {
+    stateDir: join(world.folder, 'ward-7', 'state'),
+    cacheDir: join(world.folder, 'ward-7', 'cache'),
+  };
+  const settings = relaySettings.parse({
+    stateDir,
+    cacheDir,
+    site: 'ward-7',
+    upstreamRoot: world.publisher.root,
+    dropFolder: drop,
+  });
+  const watcher = watchDropFolder(settings, { log: silentLog, signal: new AbortController().signal, settleMs: 0 });
+  await watcher.look();
+  assert.equal(fs.existsSync(join(drop, 'rejected')), false, 'it may still be on its way');
+  await watcher.look();
+  assert.match(fs.readFileSync(join(drop, 'rejected', 'ward-7-000003-content.txt'), 'utf8'), /code: {3}bundle\.file-changed/);
+  const again = await relay.start();
+  closing.push(() => again.stop());
+  const health = (await (await fetch(`${again.url}/healthz`)).json()) as { generation: number };
+  assert.equal(health.generation, 2, 'the relay goes on as before');
+  await again.stop();
+});
+
+test('one file instead of a folder of parts; a site that lost its state', async () => {
+  const { world, relay } = await withSite();
+  const file = join(world.folder, 'as one file');
+  await world.publish(0, 'bundle', 'export', 'ward-7', file, '--folder', '--container', 'tar');
+  assert.ok(fs.readdirSync(file).some((name) => name.endsWith('.tar')));
+  assert.match((await world.publish(0, 'bundle', 'show', file)).out, /kind +content, into the site/);
+  const got = await relay.run('import', '--folder', file);
+  assert.equal(got.exit, 0, got.out + got.err);
+
+  // The publisher hears that the site has it, and the site then loses everything but its keys.
+  await relay.run('export', world.stick);
+  await world.publish(0, 'collect', '--from', world.stick);
+  await world.publisher.addRelease('1.1.0');
+  await world.publish(0, 'source', 'sync');
+  await world.publish(0, 'publish', '--payloads', 'all');
+  await world.publish(0, 'bundle', 'export', 'ward-7', world.stick);
+  fs.rmSync(relay.folders.mirror, { recursive: true });
+  fs.rmSync(relay.folders.trust, { recursive: true });
+  for (const name of ['channels.json', 'returns.json']) fs.rmSync(join(relay.folders.courier, name), { force: true });
+  const gap = await relay.run('import', '--no-return', world.stick);
+  assert.equal(gap.exit, 5);
+  assert.match(gap.out, /courier\.gap/);
+  assert.match(gap.out, /--full/);
+  await world.publish(0, 'bundle', 'export', 'ward-7', world.stick, '--full');
+  const full = await relay.run('import', '--no-return', world.stick);
+  assert.match(full.out, /imported: ward-7-000003-content/, full.err);
+});
