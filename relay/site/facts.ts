@@ -133,7 +133,7 @@ export function gatherFacts({ folders, clock, ...given }: GatherOptions): SiteFa
     disks: [diskOf('state', folders.state), diskOf('cache', folders.cache)].flatMap((disk) => disk ?? []),
     days: observed.days,
     leases: leases?.map((lease) => ({ ...lease, title: roster?.get(lease.id)?.title ?? lease.id })) ?? null,
-    stops: documents.stops(),
+    stops: documents.stops().filter((stop) => !isOver(stop, now)),
   };
 }
 
@@ -143,6 +143,9 @@ const later = (a: string | undefined, b: string | undefined): string | null =>
     .filter((moment) => moment !== undefined)
     .toSorted()
     .at(-1) ?? null;
+
+const isOver = (stop: SignedStop, now: number): boolean =>
+  stop.kind === 'halt' && stop.halt.until !== null && Date.parse(stop.halt.until) <= now;
 
 /** Null when the trusted metadata is gone or damaged: the next sync puts it right. */
 function freshnessOf(folder: string, now: number): Freshness | null {

@@ -23,8 +23,8 @@ const EXTRA = `
 .concerns { margin: 1.5rem 0 0; padding: 0; list-style: none; max-width: 46rem; }
 .concerns li { padding: .5rem 0 .5rem .875rem; border-left: 3px solid var(--old); margin-top: .5rem; overflow-wrap: anywhere; }
 .concerns .bad { border-color: var(--bad); } .concerns span { display: block; color: var(--soft); font-size: .875rem; }
-.stack td + td { padding-left: .75rem; } .when { white-space: nowrap; }
-@media (max-width: 44rem) { .stack td + td { padding-left: 0; } }
+.stack td, .stack thead th + th { padding-left: .75rem; } .when { white-space: nowrap; }
+@media (max-width: 44rem) { .stack td { padding-left: 0; } }
 .stack td > span { text-align: right; } @media (min-width: 44.01rem) { .stack td > span { text-align: left; } }
 .facts div { overflow-wrap: anywhere; }
 `;
@@ -71,9 +71,9 @@ ${mirrorPart(facts)}
 `);
 }
 
-function lead({ generation, status }: SiteFacts): string {
-  if (generation === null) return 'Nothing has been mirrored yet.';
-  return `Generation ${generation.number} of ${momentText(generation.madeAt)} is served, last in step with its upstream at ${momentText(status.lastGoodSync)}.`;
+function lead({ generation, status }: SiteFacts): Markup {
+  if (generation === null) return html`Nothing has been mirrored yet.`;
+  return html`Generation ${generation.number} of ${when(generation.madeAt)} is served, last in step with its upstream at ${when(status.lastGoodSync)}.`;
 }
 
 const isSilent = (host: SiteHost, at: number): boolean => {
@@ -145,7 +145,7 @@ ${cell('Evidence age', isSilent(host, at) ? html`<span class="warn">${ageText(ag
 ${cell('Last sequence', host.lastSequence ?? '–', 'n')}
 ${cell('Delivered', host.deliveredSequence ?? '–', 'n')}
 ${cell('Confirmed', host.ackedSequence ?? '–', 'n')}
-${cell('Waiting', host.waiting === 0 ? '–' : `${countText(host.waiting)} since ${momentText(host.waitingSince)}`)}
+${cell('Waiting', host.waiting === 0 ? '–' : html`${countText(host.waiting)} since ${when(host.waitingSince)}`)}
 </tr>`;
   };
   return html`<h2 id="hosts">Hosts</h2>

@@ -42,7 +42,12 @@ function rowsOf(dom: string, id: string): string[][] {
   const part = dom.slice(dom.indexOf(`<h2 id="${id}">`));
   const body = /<tbody>([^]*?)<\/tbody>/.exec(part)?.[1] ?? '';
   return [...body.matchAll(/<tr>([^]*?)<\/tr>/g)].map(([, row = '']) =>
-    [...row.matchAll(/<t[hd][^>]*>([^]*?)<\/t[hd]>/g)].map(([, cell = '']) => cell.replace(/<[^>]*>/g, ' ').trim()),
+    [...row.matchAll(/<t[hd][^>]*>([^]*?)<\/t[hd]>/g)].map(([, cell = '']) =>
+      cell
+        .replace(/<[^>]*>/g, ' ')
+        .replaceAll(/ +/g, ' ')
+        .trim(),
+    ),
   );
 }
 

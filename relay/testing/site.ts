@@ -34,24 +34,25 @@ export async function sampleSite(folder: string, now = Date.now()): Promise<Samp
   const acked = agents[0];
   const patches = [{ id: 'openssl@3.0.11', as: 'approved' as const, bytes: Buffer.alloc(70_000, 'x') }];
   const selector = {};
-  const halt = encodeDocument('halt', {
-    schema: 'patchferry/halt',
-    schemaVersion: 1,
-    name: 'stop-kernel',
-    signedAt: utcSeconds(now - 3_600_000),
-    scope: selector,
-    patches: ['linux@*'],
-    stops: ['install'],
-    reason: `does not boot <b>${HOSTILE}</b>`,
-    until: null,
-  });
+  const halt = (name: string, until: number | null) =>
+    encodeDocument('halt', {
+      schema: 'patchferry/halt',
+      schemaVersion: 1,
+      name,
+      signedAt: utcSeconds(now - 3_600_000),
+      scope: selector,
+      patches: ['linux@*'],
+      stops: ['install'],
+      reason: `does not boot <b>${HOSTILE}</b>`,
+      until: until === null ? null : utcSeconds(until),
+    });
   await publisher.publish({
     patches,
     agents,
     revoked: [makeAgent(publisher.collector)],
     titles: Object.fromEntries(agents.map(({ id }, index) => [id, names[index] ?? id])),
     policy: groupTarget('all', { slots: 2, minGapMinutes: 0, ttlMinutes: 45 }),
-    others: { 'halts/stop-kernel.json.zst': halt },
+    others: { 'halts/stop-kernel.json.zst': halt('stop-kernel', null), 'halts/over.json.zst': halt('over', now - 1_000) },
   });
   const settings = relaySettings.parse({
     listen: '127.0.0.1:0',
