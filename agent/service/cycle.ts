@@ -30,6 +30,7 @@ import {
 } from '../run/index.ts';
 import type { Agent } from './agent.ts';
 import { askAgainAt, giveLeaseBack, withLeases } from './lease.ts';
+import { missedBySleep, noteRun } from './wake.ts';
 import { decideInput, makeWorld, sweep } from './world.ts';
 
 export interface CycleOptions {
@@ -153,6 +154,7 @@ class Cycle {
       return false;
     }
     this.#runs.push(ended);
+    noteRun(this.#agent.journal);
     const { body, outcome } = ended;
     const why = body.error === null ? '' : `: ${body.error.code}: ${oneLine(body.error.message, 300)}`;
     this.#says.push(`run ${body.run.slice(0, 8)} ${outcome} (${body.patches.length} patches)${why}`);
@@ -293,6 +295,11 @@ class Cycle {
     const inventory = await this.#inventory();
     journal.runs.forgetOtherBoots(inventory.bootId);
     const input = decideInput(this.#agent, this.#view, inventory, journal.runs.memory());
+    const slept = missedBySleep(journal, this.#view.group?.windows ?? [], inventory.zone);
+    if (slept !== undefined) {
+      this.#says.push(slept);
+      tellAlert(journal, { code: 'agent.slept', message: slept, where: null }, this.#stamp(inventory.bootId), clock.now());
+    }
     const evaluation = evaluate(input);
     this.#evaluation = evaluation;
     this.#note('Evaluate', evaluation.next.says);

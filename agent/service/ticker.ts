@@ -7,12 +7,15 @@ import { nextSlotAt, POLL_LIMITS, slotOf } from '../poll/index.ts';
 import { asRunError } from '../run/index.ts';
 import type { Agent } from './agent.ts';
 import { type CycleReport, LAST_CYCLE, runCycle } from './cycle.ts';
+import { noteSleep } from './wake.ts';
 
 /** Files that change whenever packages do, by whomever. */
 const PACKAGE_DATABASES = ['/var/lib/dpkg/status'] as const;
 
 /** Where the time of the last poll's slot is kept. */
 const LAST_SLOT = 'poll.slot';
+/** And the moment of it, milliseconds of trusted time: what lies between two is sleep when it is long. */
+const LAST_POLL = 'poll.at';
 
 /** The part of a minute that a tick waits, so that hosts with the same interval do not poll in the same second. */
 const MINUTE_MS = 60_000;
@@ -35,6 +38,10 @@ export async function keepRunning(agent: Agent, signal: AbortSignal): Promise<vo
   const cycle = async (): Promise<void> => {
     const now = agent.clock.now();
     agent.journal.setMeta(LAST_SLOT, String(slotOf(id, minutes(), now)));
+    const woke = agent.trustedNow();
+    const before = Number(agent.journal.meta(LAST_POLL) ?? woke);
+    if (noteSleep(agent.journal, before, woke, minutes() * MINUTE_MS)) dueAt = undefined;
+    agent.journal.setMeta(LAST_POLL, String(woke));
     const stamp = stampOfDatabases();
     const changed = stamp !== database;
     database = stamp;

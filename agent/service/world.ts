@@ -1,22 +1,24 @@
 // The world of a run, made from an agent and what the signed documents say at this moment.
 import * as fs from 'node:fs';
 import { join } from 'node:path';
-import { type DecideInput, evaluate, type HostMemory, windowState } from '#manifests/decide';
+import { catchUp, type DecideInput, evaluate, type HostMemory, windowState } from '#manifests/decide';
 import { openPayloadStore } from '#manifests/repository';
 import type { Catalog, Inventory } from '#manifests/schema';
 import { fetchPayloads, type PolicyView } from '../poll/index.ts';
 import type { RunWorld } from '../run/index.ts';
 import { type Agent, workFolderOf } from './agent.ts';
+import { wakeOf } from './wake.ts';
 
 /** The one input of every decision of this agent. */
 export function decideInput(
-  agent: Pick<Agent, 'trust' | 'trustedNow'>,
+  agent: Pick<Agent, 'trust' | 'trustedNow'> & Partial<Pick<Agent, 'journal'>>,
   view: PolicyView,
   inventory: Inventory,
   memory: HostMemory,
 ): DecideInput {
   const { softExpired, hardExpired } = agent.trust.freshness();
   return {
+    wake: agent.journal === undefined ? null : wakeOf(agent.journal),
     catalogs: [...view.catalogs],
     baselines: [...view.baselines],
     group: view.group,
@@ -50,7 +52,12 @@ export function makeWorld(agent: Agent, view: () => PolicyView, options: WorldOp
     allowReboot: agent.settings.allowReboot,
     trustedNow: () => agent.trustedNow(),
     evaluate: (inventory, memory) => evaluate(decideInput(agent, view(), inventory, memory)),
-    windowOf: (group, hostZone) => windowState(group?.windows ?? [], agent.trustedNow(), hostZone),
+    windowOf: (group, hostZone) => {
+      const now = agent.trustedNow();
+      const windows = group?.windows ?? [];
+      const open = windowState(windows, now, hostZone);
+      return open.open ? open : (catchUp(windows, wakeOf(agent.journal), now, hostZone).window ?? open);
+    },
     catalogs,
     context: (run, known, signal) => {
       const workFolder = workFolderOf(agent, run);
