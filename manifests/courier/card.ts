@@ -1,5 +1,5 @@
 // A site's card: one line that names a closed site and its public keys, carried once to the publisher by a way people trust.
-import { agentId, name } from '#manifests/schema';
+import { name } from '#manifests/schema';
 import { checkBoxKey, checkSigningKey } from '#manifests/trust';
 import { fault } from './faults.ts';
 
@@ -29,9 +29,6 @@ export function parseCard(text: string): SiteCard {
   checkBoxKey(boxKey);
   return { site, signKey, boxKey };
 }
-
-/** Whether a folder name of an inbox is an agent's. */
-export const isAgentId = (value: string): boolean => agentId.safeParse(value).success;
 
 /** Name of a site's missing list on a stick. */
 export const requestFileName = (site: string): string => `REQUEST-${site}.txt`;

@@ -1,5 +1,5 @@
 // The courier's loops: what publisher, relay and agent share of carrying bundles to a closed site and answers back.
-export { formatCard, isAgentId, parseCard, requestFileName, type SiteCard } from './card.ts';
+export { formatCard, parseCard, requestFileName, type SiteCard } from './card.ts';
 export { encodeReceived, encodeSiteReport, RECEIVED_FILE, readReceived, readSiteReport, SITE_FILE } from './contents.ts';
 export { COURIER_LIMITS } from './limits.ts';
 export { type Arrived, type ReceivedRow, type ReceiveOptions, type ReceiveReport, receiveContent } from './receive.ts';

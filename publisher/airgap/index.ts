@@ -3,4 +3,4 @@ export { type BundleExportOptions, type BundleExportReport, exportBundle, signer
 export { fault } from './faults.ts';
 export { readDocuments, wishOfRequest } from './plan.ts';
 export { type ReturnsReport, requestFor, takeReturns } from './returns.ts';
-export { addSite, airgapFolders, listSites, readSite, type SiteRecord } from './sites.ts';
+export { addSite, listSites, readSite, type SiteRecord } from './sites.ts';

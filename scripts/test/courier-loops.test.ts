@@ -5,6 +5,8 @@ import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { silentLog } from '#manifests/platform/log';
+import { payloadPath } from '#manifests/repository';
+import { namedPayloads } from '../../relay/courier/asked.ts';
 import { watchDropFolder } from '../../relay/courier/index.ts';
 import { relaySettings } from '../../relay/settings.ts';
 import { until } from '../fleet/index.ts';
@@ -281,6 +283,70 @@ test('keys rotated while nobody visited: the roots on the stick lead the site to
   const got = await relay.run('import', world.stick);
   assert.equal(got.exit, 0, got.out + got.err);
   assert.match(got.out, /imported: ward-7-000002-content/);
+});
+
+test('a missing list of hashes, and one of salted hashes: the publisher still knows what is meant', async () => {
+  const { world, relay } = await withSite();
+  await world.publish(0, 'bundle', 'export', 'ward-7', world.stick, '--metadata');
+  assert.equal((await relay.run('import', world.stick)).exit, 0);
+  const served = await relay.start();
+  closing.push(() => served.stop());
+  const [payload] = namedPayloads(relay.folders.mirror).values();
+  assert.ok(payload);
+  const asked = await fetch(`${served.url}/${payloadPath(payload.sha256)}`);
+  assert.equal(asked.status, 404);
+  await fetch(`${served.url}/${payloadPath('0'.repeat(64))}`); // no catalog names it: it is not asked for
+  const file = join(world.stick, 'REQUEST-ward-7.txt');
+  for (const level of ['hashes', 'salted']) {
+    assert.match((await relay.run('export', '--request-level', level, world.stick)).out, /missing here: 1 payloads/);
+    const text = fs.readFileSync(file, 'utf8');
+    assert.equal(text.includes('tool.tar.gz'), false);
+    assert.equal(text.includes(payload.sha256), level === 'hashes');
+    assert.match((await world.publish(0, 'bundle', 'missing', 'ward-7', world.stick)).out, /1 payload, .* to fetch, 0 unknown/);
+  }
+  await world.publish(0, 'bundle', 'fill', 'ward-7', world.stick);
+  assert.match((await relay.run('import', world.stick)).out, /1 new payloads/);
+  await served.stop();
+});
+
+test('expired on the way: refused, by its own code; nothing was mirrored', async () => {
+  const world = await open();
+  const settings = join(world.publisher.home, 'publisher.yaml');
+  fs.appendFileSync(settings, '\nexpiresDays: {timestamp: 0.00006}\nsoftExpiresDays: 0.00001\n');
+  await world.publish(0, 'publish', '--payloads', 'all');
+  const published = Date.now();
+  const relay = await world.relay('ward-7');
+  await world.publish(0, 'bundle', 'site', 'add', relay.card);
+  const out = join(world.folder, 'out');
+  await world.publish(0, 'bundle', 'export', 'ward-7', out, '--folder');
+  await until('the bundle to expire', 30, () => (Date.now() - published > 6_500 ? true : undefined));
+  const late = await relay.run('import', '--folder', out);
+  assert.equal(late.exit, 5);
+  assert.match(late.out, /bundle\.expired/);
+  assert.equal(fs.existsSync(join(relay.folders.mirror, 'current')), false);
+});
+
+test('sticks mounted in the watched place: taken and answered with nothing typed; an empty mount point changes nothing', async () => {
+  const { world, relay } = await withSite();
+  await world.publish(0, 'bundle', 'export', 'ward-7', world.stick);
+  const mount = join(world.folder, 'mount');
+  fs.mkdirSync(mount);
+  const { stateDir, cacheDir } = {
+    stateDir: join(world.folder, 'ward-7', 'state'),
+    cacheDir: join(world.folder, 'ward-7', 'cache'),
+  };
+  const fixed = { stateDir, cacheDir, site: 'ward-7', upstreamRoot: world.publisher.root };
+  const settings = relaySettings.parse({ ...fixed, dropFolder: mount, dropMedium: 'stick' });
+  const watcher = watchDropFolder(settings, { log: silentLog, signal: new AbortController().signal });
+  await watcher.look();
+  assert.deepEqual(fs.readdirSync(mount), []);
+  fs.cpSync(world.stick, mount, { recursive: true });
+  await watcher.look();
+  assert.match(fs.readFileSync(join(mount, 'RECEIPT.txt'), 'utf8'), /IMPORTED: ward-7-000001-content/);
+  assert.ok(fs.existsSync(join(mount, 'ward-7-000001-content.pfb.json')), 'nothing on a stick is removed');
+  assert.ok(fs.existsSync(join(mount, 'ward-7-000001-return.pfb.json')));
+  assert.match((await world.publish(0, 'collect', '--from', mount)).out, /ward-7 has bundle 1/);
+  assert.equal((await relay.run('status')).exit, 0);
 });
 
 function configWith(world: ClosedSite, settings: Record<string, unknown>): string {

@@ -3,14 +3,18 @@
 import assert from 'node:assert/strict';
 import { randomBytes, randomInt } from 'node:crypto';
 import * as fs from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { after, test } from 'node:test';
 import { create } from 'tar';
+import { run } from '#manifests/platform/process';
 import { currentGeneration, mirrorLayout, verifyMirror } from '../../relay/mirror/index.ts';
 import { type ClosedSite, closedSite } from './closed-site.ts';
 import { pulledStick } from './pulled-stick.ts';
 
 const POINTS = 40;
+const KILLS = 15;
+const RELAY = resolve(import.meta.dirname, '../../relay/main.ts');
+const KILL_AT = resolve(import.meta.dirname, '../../relay/testing/kill-at.ts');
 const seed = Number(process.env['PATCHFERRY_SEED'] ?? randomInt(2 ** 31));
 
 /** Mulberry32: the same numbers for the same seed. */
@@ -24,8 +28,10 @@ function random(from: number): () => number {
   };
 }
 
-let world: ClosedSite | undefined;
-after(() => world?.remove());
+const worlds: ClosedSite[] = [];
+after(() => {
+  for (const world of worlds) world.remove();
+});
 
 /** A release of several chunks. */
 async function bigRelease(vendor: string, version: string): Promise<void> {
@@ -45,7 +51,7 @@ test(`a stick pulled at ${POINTS} random moments of an import, and of exports at
   t.diagnostic(`seed ${seed} (PATCHFERRY_SEED repeats it)`);
   const next = random(seed);
   const site = await closedSite();
-  world = site;
+  worlds.push(site);
   const { stick, folder } = site;
   await site.publish(0, 'publish', '--payloads', 'all');
   const relay = await site.relay('ward-7');
@@ -114,4 +120,48 @@ test(`a stick pulled at ${POINTS} random moments of an import, and of exports at
   }
   t.diagnostic(`ended with ${[...ends].map(([code, count]) => `${code} ${count}x`).join(', ')}`);
   assert.ok((ends.get('bundle.medium-gone') ?? 0) > 3, 'the stick was really pulled');
+});
+
+test('S33 an import killed at writes, renames and flushes all along its way: old or new, and the same command goes on', async (t) => {
+  const next = random(seed);
+  t.diagnostic(`seed ${seed}`);
+  const site = await closedSite();
+  worlds.push(site);
+  await site.publish(0, 'publish', '--payloads', 'all');
+  const relay = await site.relay('ward-7');
+  await site.publish(0, 'bundle', 'site', 'add', relay.card);
+  await site.publish(0, 'bundle', 'stick', site.stick, '--label', 'blue');
+  await site.publish(0, 'bundle', 'export', 'ward-7', site.stick);
+  const ward = join(site.folder, 'ward-7');
+  const base = join(site.folder, 'base');
+  fs.cpSync(ward, base, { recursive: true, verbatimSymlinks: true });
+  const flags = ['--state-dir', join(ward, 'state'), '--cache-dir', join(ward, 'cache'), '--site', 'ward-7'];
+  const node = (env: Record<string, string>) =>
+    run(
+      process.execPath,
+      ['--import', KILL_AT, RELAY, 'import', site.stick, ...flags, '--upstream-root', site.publisher.root],
+      {
+        timeoutMs: 60_000,
+        env: { PATH: process.env['PATH'] ?? '', LC_ALL: 'C.UTF-8', ...env },
+      },
+    );
+  const countFile = join(site.folder, 'count');
+  const whole = await node({ PATCHFERRY_TEST_COUNT: countFile });
+  assert.equal(whole.code, 0, whole.stderr);
+  const acts = Number(fs.readFileSync(countFile, 'utf8'));
+  assert.ok(acts > 30, String(acts));
+  for (let point = 0; point < KILLS; point += 1) {
+    fs.rmSync(ward, { recursive: true });
+    fs.cpSync(base, ward, { recursive: true, verbatimSymlinks: true });
+    const at = 1 + Math.floor(next() * acts);
+    const killed = await node({ PATCHFERRY_TEST_KILL_AT: String(at) });
+    assert.ok(
+      killed.signal === 'SIGKILL' || killed.code === 0 || killed.code === 3,
+      `at ${at}: ${killed.code} ${killed.stderr}`,
+    );
+    const again = await relay.run('import', site.stick);
+    assert.ok([0, 3].includes(again.exit), `at ${at}: ${again.out}${again.err}`);
+    const { mirror, trust, lock } = relay.folders;
+    assert.deepEqual((await verifyMirror({ mirror, trust, lock, now: Date.now })).bad, [], `at ${at}`);
+  }
 });
