@@ -44,7 +44,7 @@ export const status: CommandSpec = {
         ? []
         : [
             `versions:   root ${generation.versions.root}, timestamp ${generation.versions.timestamp}, snapshot ${generation.versions.snapshot}, targets ${generation.versions.targets}`,
-            `payloads:   ${generation.payloadCount} (${formatBytes(generation.payloadBytes)}), setting ${generation.payloads}${generation.absent > 0 ? `, ${generation.absent} not at the upstream` : ''}`,
+            `payloads:   ${generation.payloadCount} (${formatBytes(generation.payloadBytes)}), setting ${generation.payloads}${notHere(generation)}`,
             `expires:    ${freshness?.expires ?? 'unknown'}`,
           ]),
       `last sync:  ${last.lastGoodSync ?? 'never'}${last.lastSync !== last.lastGoodSync ? ` (tried ${last.lastSync})` : ''}`,
@@ -117,3 +117,13 @@ export const gc: CommandSpec = {
     });
   },
 };
+
+/** Payloads that are asked for and are not here, by why. */
+function notHere({ absent, waiting, overQuota }: { absent: number; waiting: number; overQuota: number }): string {
+  const parts = [
+    ...(absent > 0 ? [`${absent} not at the upstream`] : []),
+    ...(waiting > 0 ? [`${waiting} wait for a free hour of the line`] : []),
+    ...(overQuota > 0 ? [`${overQuota} beyond the quota`] : []),
+  ];
+  return parts.map((part) => `, ${part}`).join('');
+}
