@@ -1,0 +1,62 @@
+// A download that is cut goes on at another relay in mid-file: the content's hash is the validator that all of them share.
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import * as fs from 'node:fs';
+import * as http from 'node:http';
+import type { AddressInfo } from 'node:net';
+import * as os from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { failover, httpOrigin } from './index.ts';
+
+const root = fs.mkdtempSync(join(os.tmpdir(), 'pf-resume-'));
+const closing: (() => unknown)[] = [() => fs.rmSync(root, { recursive: true, force: true })];
+after(async () => {
+  for (const close of closing.toReversed()) await close();
+});
+
+const body = randomBytes(200_000);
+const sha256 = createHash('sha256').update(body).digest('hex');
+
+/** A relay that gives out the content's hash as ETag, and breaks off after `most` bytes of an answer. */
+async function relay(etag: string, most = Number.POSITIVE_INFINITY) {
+  const served: { start: number; ifRange: string | undefined; sent: number }[] = [];
+  const server = http.createServer((request, response) => {
+    const asked = Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? '')?.[1] ?? 0);
+    const start = request.headers['if-range'] === etag ? asked : 0;
+    const rest = body.subarray(start);
+    const part = rest.subarray(0, most);
+    served.push({ start, ifRange: request.headers['if-range'] as string | undefined, sent: part.length });
+    const range = start === 0 ? {} : { 'content-range': `bytes ${start}-${body.length - 1}/${body.length}` };
+    response.writeHead(start === 0 ? 200 : 206, { etag, 'content-length': rest.length, ...range });
+    response.write(part, () => (part.length < rest.length ? response.destroy() : response.end()));
+  });
+  server.listen(0, '127.0.0.1');
+  await new Promise((done) => server.once('listening', done));
+  const origin = httpOrigin(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+  closing.push(
+    () => (server.closeAllConnections(), server.close()),
+    () => origin.close(),
+  );
+  return { origin, served };
+}
+
+test('S23 cut in mid-file at one relay, taken up at the next: every byte once', async () => {
+  const [first, second] = [await relay(`"${sha256}"`, 120_000), await relay(`"${sha256}"`)];
+  const file = join(root, 'a');
+  let got = 0;
+  const relays = failover([first.origin, second.origin]);
+  await relays.download('f', { sha256, size: body.length }, file, { onBytes: (bytes) => (got += bytes) });
+  assert.deepEqual(fs.readFileSync(file), body);
+  assert.equal(got, body.length);
+  assert.deepEqual(second.served, [{ start: 120_000, ifRange: `"${sha256}"`, sent: 80_000 }]);
+  assert.equal(relays.report()[0]?.lastFailure?.code, 'transfer.cut');
+});
+
+test('S23 the next server has validators of its own: the whole is sent anew, never a splice', async () => {
+  const [first, second] = [await relay(`"${sha256}"`, 120_000), await relay('"66a1-30d40"')];
+  const file = join(root, 'b');
+  await failover([first.origin, second.origin]).download('f', { sha256, size: body.length }, file);
+  assert.deepEqual(fs.readFileSync(file), body);
+  assert.equal(second.served[0]?.start, 0);
+});
