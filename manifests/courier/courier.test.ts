@@ -4,7 +4,7 @@ import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { buildRoot, generateBoxKey, generateSigningKey, memorySigner, type Signer, signMetadata } from '#manifests/trust';
 import { formatCard, parseCard } from './card.ts';
 import { fault } from './faults.ts';

@@ -115,3 +115,26 @@ export async function closedSite(): Promise<ClosedSite> {
     remove: () => publisher.remove(),
   };
 }
+
+/** Publisher with one known two-way site and a prepared stick. */
+export async function knownSite(world: ClosedSite, ...flags: string[]): Promise<{ world: ClosedSite; relay: ClosedRelay }> {
+  await world.publish(0, 'publish', '--payloads', 'none');
+  const relay = await world.relay('ward-7');
+  await world.publish(0, 'bundle', 'site', 'add', relay.card, ...flags);
+  await world.publish(0, 'bundle', 'stick', world.stick, '--label', 'blue stick 3');
+  return { world, relay };
+}
+
+/** Every file below a folder. */
+export const filesOf = (folder: string) =>
+  fs
+    .readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name));
+
+/** A settings file for a relay. */
+export function configWith(world: ClosedSite, settings: Record<string, unknown>): string {
+  const file = join(world.folder, 'relay.yaml');
+  fs.writeFileSync(file, JSON.stringify(settings)); // JSON is YAML
+  return file;
+}

@@ -10,7 +10,7 @@ import { namedPayloads } from '../../relay/courier/asked.ts';
 import { watchDropFolder } from '../../relay/courier/index.ts';
 import { relaySettings } from '../../relay/settings.ts';
 import { until } from '../fleet/index.ts';
-import { type ClosedRelay, type ClosedSite, closedSite } from './closed-site.ts';
+import { type ClosedSite, closedSite, configWith, filesOf, knownSite } from './closed-site.ts';
 
 const closing: (() => unknown)[] = [];
 after(async () => {
@@ -23,21 +23,7 @@ async function open(): Promise<ClosedSite> {
   return site;
 }
 
-/** Publisher with one known two-way site and a prepared stick. */
-async function withSite(...flags: string[]): Promise<{ world: ClosedSite; relay: ClosedRelay }> {
-  const world = await open();
-  await world.publish(0, 'publish', '--payloads', 'none');
-  const relay = await world.relay('ward-7');
-  await world.publish(0, 'bundle', 'site', 'add', relay.card, ...flags);
-  await world.publish(0, 'bundle', 'stick', world.stick, '--label', 'blue stick 3');
-  return { world, relay };
-}
-
-const filesOf = (folder: string) =>
-  fs
-    .readdirSync(folder, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.parentPath, entry.name));
+const withSite = async (...flags: string[]) => knownSite(await open(), ...flags);
 
 test('two passes: metadata in, missing list out, exactly that in, results out, acks in; the report shows it', async () => {
   const { world, relay } = await withSite();
@@ -183,108 +169,6 @@ test('several sites on one stick: each takes its own, none can open the other, r
   assert.match(next.out, /on top of 1: 0 documents, 0 payloads/);
 });
 
-test('refused, each by its own message and exit code; the relay goes on; the bundle goes to rejected/ with a note', async () => {
-  const { world, relay } = await withSite();
-  const drop = join(world.folder, 'Eingang – für Bündel');
-  const fill = async (...words: string[]) => {
-    fs.rmSync(drop, { recursive: true, force: true });
-    await world.publish(0, 'bundle', 'export', 'ward-7', drop, '--folder', '--full', ...words);
-    return fs.readdirSync(drop).find((name) => name.endsWith('.pfb.json')) ?? '';
-  };
-  const refused = async (code: string, exit: number, moved = true) => {
-    const out = await relay.run('import', '--folder', drop);
-    assert.equal(out.exit, exit, `${code}: ${out.out}${out.err}`);
-    assert.match(out.out + out.err, new RegExp(code.replace('.', '\\.')));
-    const notes = fs.existsSync(join(drop, 'rejected'))
-      ? fs.readdirSync(join(drop, 'rejected')).filter((name) => name.endsWith('.txt'))
-      : [];
-    assert.equal(notes.length, moved ? 1 : 0, code);
-    if (moved) {
-      assert.match(fs.readFileSync(join(drop, 'rejected', notes[0] ?? ''), 'utf8'), new RegExp(`code:   ${code}`));
-      assert.deepEqual(
-        fs.readdirSync(drop).filter((name) => name.endsWith('.pfb.json')),
-        [],
-      );
-    }
-  };
-  const partOf = (name: string) => {
-    const folder = join(drop, name.replace('.pfb.json', '.pfb'));
-    return join(folder, fs.readdirSync(folder).find((one) => one.endsWith('.pfp')) ?? '');
-  };
-
-  assert.equal((await relay.run('import', join(world.folder, 'not there'))).exit, 2);
-  fs.mkdirSync(join(world.folder, 'mount point'));
-  const unmounted = await relay.run('import', join(world.folder, 'mount point'));
-  assert.equal(unmounted.exit, 2);
-  assert.match(unmounted.err, /bundle\.no-medium/);
-
-  const first = await fill();
-  fs.rmSync(join(drop, 'patchferry-roots'), { recursive: true });
-  const elsewhere = await world.relay('pump-3');
-  const wrong = await elsewhere.run('import', '--folder', drop);
-  assert.equal(wrong.exit, 5);
-  assert.match(wrong.out, /bundle\.other-site/);
-
-  await fill();
-  const unsigned = JSON.parse(fs.readFileSync(join(drop, first), 'utf8')) as { signature?: unknown };
-  delete unsigned.signature;
-  fs.writeFileSync(join(drop, first), JSON.stringify(unsigned));
-  await refused('bundle.unsigned', 5);
-
-  await fill();
-  fs.writeFileSync(join(drop, first.replace('.pfb.json', '.pfb'), 'extra.bin'), 'x');
-  await refused('bundle.file-added', 5);
-
-  await fill();
-  const text = fs.readFileSync(join(drop, first), 'utf8');
-  fs.writeFileSync(join(drop, first), text.replace('"site":"ward-7"', '"site":"ward-8"'));
-  await refused('bundle.signature', 5);
-
-  await fill();
-  fs.truncateSync(partOf(first), 100);
-  await refused('bundle.truncated', 5, false); // the rest may still be on its way
-  assert.equal((await relay.run('status')).exit, 1, 'nothing was mirrored');
-
-  await fill();
-  const whole = await relay.run('import', '--folder', drop);
-  assert.equal(whole.exit, 0, whole.out + whole.err);
-  assert.deepEqual(
-    fs.readdirSync(drop).filter((name) => name.startsWith('ward-7')),
-    [],
-    'taken over whole',
-  );
-
-  const old = join(world.folder, 'old');
-  await world.publisher.addRelease('1.1.0');
-  await world.publish(0, 'source', 'sync');
-  await world.publish(0, 'publish', '--payloads', 'all');
-  await world.publish(0, 'bundle', 'export', 'ward-7', drop, '--folder', '--full');
-  fs.cpSync(drop, old, { recursive: true });
-  assert.equal((await relay.run('import', '--folder', drop)).exit, 0);
-  await world.publisher.addRelease('1.2.0');
-  await world.publish(0, 'source', 'sync');
-  await world.publish(0, 'publish', '--payloads', 'all');
-  await world.publish(0, 'bundle', 'export', 'ward-7', drop, '--folder', '--full');
-  assert.equal((await relay.run('import', '--folder', drop)).exit, 0);
-  fs.rmSync(drop, { recursive: true });
-  fs.cpSync(old, drop, { recursive: true });
-  await refused('bundle.older', 5);
-});
-
-test('keys rotated while nobody visited: the roots on the stick lead the site to the new ones', async () => {
-  const { world, relay } = await withSite();
-  await world.publish(0, 'bundle', 'export', 'ward-7', world.stick);
-  assert.equal((await relay.run('import', world.stick)).exit, 0);
-  await world.publish(0, 'key', 'rotate', 'timestamp');
-  await world.publish(0, 'publish');
-  await world.publish(0, 'key', 'rotate', 'timestamp');
-  await world.publish(0, 'publish');
-  await world.publish(0, 'bundle', 'export', 'ward-7', world.stick);
-  const got = await relay.run('import', world.stick);
-  assert.equal(got.exit, 0, got.out + got.err);
-  assert.match(got.out, /imported: ward-7-000002-content/);
-});
-
 test('a missing list of hashes, and one of salted hashes: the publisher still knows what is meant', async () => {
   const { world, relay } = await withSite();
   await world.publish(0, 'bundle', 'export', 'ward-7', world.stick, '--metadata');
@@ -309,23 +193,6 @@ test('a missing list of hashes, and one of salted hashes: the publisher still kn
   await served.stop();
 });
 
-test('expired on the way: refused, by its own code; nothing was mirrored', async () => {
-  const world = await open();
-  const settings = join(world.publisher.home, 'publisher.yaml');
-  fs.appendFileSync(settings, '\nexpiresDays: {timestamp: 0.00006}\nsoftExpiresDays: 0.00001\n');
-  await world.publish(0, 'publish', '--payloads', 'all');
-  const published = Date.now();
-  const relay = await world.relay('ward-7');
-  await world.publish(0, 'bundle', 'site', 'add', relay.card);
-  const out = join(world.folder, 'out');
-  await world.publish(0, 'bundle', 'export', 'ward-7', out, '--folder');
-  await until('the bundle to expire', 30, () => (Date.now() - published > 6_500 ? true : undefined));
-  const late = await relay.run('import', '--folder', out);
-  assert.equal(late.exit, 5);
-  assert.match(late.out, /bundle\.expired/);
-  assert.equal(fs.existsSync(join(relay.folders.mirror, 'current')), false);
-});
-
 test('sticks mounted in the watched place: taken and answered with nothing typed; an empty mount point changes nothing', async () => {
   const { world, relay } = await withSite();
   await world.publish(0, 'bundle', 'export', 'ward-7', world.stick);
@@ -348,12 +215,6 @@ test('sticks mounted in the watched place: taken and answered with nothing typed
   assert.match((await world.publish(0, 'collect', '--from', mount)).out, /ward-7 has bundle 1/);
   assert.equal((await relay.run('status')).exit, 0);
 });
-
-function configWith(world: ClosedSite, settings: Record<string, unknown>): string {
-  const file = join(world.folder, 'relay.yaml');
-  fs.writeFileSync(file, JSON.stringify(settings)); // JSON is YAML
-  return file;
-}
 
 test('a watched drop folder: whole bundles are taken, one that is still being copied is awaited, a damaged one put away', async () => {
   const { world, relay } = await withSite();
@@ -409,32 +270,4 @@ test('a watched drop folder: whole bundles are taken, one that is still being co
   const health = (await (await fetch(`${again.url}/healthz`)).json()) as { generation: number };
   assert.equal(health.generation, 2, 'the relay goes on as before');
   await again.stop();
-});
-
-test('one file instead of a folder of parts; a site that lost its state', async () => {
-  const { world, relay } = await withSite();
-  const file = join(world.folder, 'as one file');
-  await world.publish(0, 'bundle', 'export', 'ward-7', file, '--folder', '--container', 'tar');
-  assert.ok(fs.readdirSync(file).some((name) => name.endsWith('.tar')));
-  assert.match((await world.publish(0, 'bundle', 'show', file)).out, /kind +content, into the site/);
-  const got = await relay.run('import', '--folder', file);
-  assert.equal(got.exit, 0, got.out + got.err);
-
-  // The publisher hears that the site has it, and the site then loses everything but its keys.
-  await relay.run('export', world.stick);
-  await world.publish(0, 'collect', '--from', world.stick);
-  await world.publisher.addRelease('1.1.0');
-  await world.publish(0, 'source', 'sync');
-  await world.publish(0, 'publish', '--payloads', 'all');
-  await world.publish(0, 'bundle', 'export', 'ward-7', world.stick);
-  fs.rmSync(relay.folders.mirror, { recursive: true });
-  fs.rmSync(relay.folders.trust, { recursive: true });
-  for (const name of ['channels.json', 'returns.json']) fs.rmSync(join(relay.folders.courier, name), { force: true });
-  const gap = await relay.run('import', '--no-return', world.stick);
-  assert.equal(gap.exit, 5);
-  assert.match(gap.out, /courier\.gap/);
-  assert.match(gap.out, /--full/);
-  await world.publish(0, 'bundle', 'export', 'ward-7', world.stick, '--full');
-  const full = await relay.run('import', '--no-return', world.stick);
-  assert.match(full.out, /imported: ward-7-000003-content/, full.err);
 });
