@@ -13,8 +13,9 @@ export const INBOX_LIMITS = {
   placeAfterMs: 100,
   placeAtOnce: 128,
   unplacedBytes: 32 * 1024 * 1024,
-  /** Milliseconds until those files are flushed and the journal is emptied. */
+  /** Milliseconds of quiet until those files are flushed and the journal is emptied, and files that may wait for that. */
   settleAfterMs: 1_500,
+  unsettled: 50_000,
   /** Files up to which each is flushed by itself; more are flushed with their whole file system, within so many milliseconds. */
   flushOneByOne: 64,
   flushMs: 300_000,

@@ -70,6 +70,8 @@ export function openSpool(folder: string, options: SpoolOptions = {}): Spool {
   const unplaced = new Map<string, Uint8Array>();
   let unsettled = new Set<string>();
   let unplacedBytes = 0;
+  /** When the last one came, monotonic milliseconds. */
+  let cameAt = Number.NEGATIVE_INFINITY;
   let placing: NodeJS.Timeout | undefined;
   let settling: NodeJS.Timeout | undefined;
 
@@ -82,15 +84,26 @@ export function openSpool(folder: string, options: SpoolOptions = {}): Spool {
     unplaced.set(path, bytes);
     unplacedBytes += bytes.length;
     if (unplacedBytes > INBOX_LIMITS.unplacedBytes) place(INBOX_LIMITS.placeAtOnce * 2);
-    // Best while nothing else comes; and a few at a time, so that nobody waits for it.
-    if (placing === undefined) placing = setTimeout(placeSome, INBOX_LIMITS.placeAfterMs).unref();
-    else placing.refresh();
+    cameAt = performance.now();
+    placing ??= setTimeout(placeSome, INBOX_LIMITS.placeAfterMs).unref();
   }
 
+  const quietFor = (ms: number) => performance.now() - cameAt >= ms;
+
+  /** While nothing else comes, and a few at a time, so that nobody waits for it. */
   function placeSome(): void {
     placing = undefined;
-    const ok = place(INBOX_LIMITS.placeAtOnce);
-    if (unplaced.size > 0) placing = setTimeout(placeSome, ok ? 1 : INBOX_LIMITS.settleAfterMs).unref();
+    const ok = !quietFor(INBOX_LIMITS.placeAfterMs) || place(INBOX_LIMITS.placeAtOnce);
+    if (unplaced.size === 0) return;
+    const wait = quietFor(INBOX_LIMITS.placeAfterMs) ? 1 : INBOX_LIMITS.placeAfterMs;
+    placing = setTimeout(placeSome, ok ? wait : INBOX_LIMITS.settleAfterMs).unref();
+  }
+
+  /** The journal holds all of it, so flushing the files themselves can wait for a quiet moment, but not for ever. */
+  function settleSome(): void {
+    settling = undefined;
+    if (quietFor(INBOX_LIMITS.settleAfterMs) || unsettled.size > INBOX_LIMITS.unsettled) void settle().catch(() => undefined);
+    else settling = setTimeout(settleSome, INBOX_LIMITS.settleAfterMs).unref();
   }
 
   /** Gives envelopes of the journal their own files. What cannot be written now stays in the journal and is tried again. */
@@ -109,7 +122,7 @@ export function openSpool(folder: string, options: SpoolOptions = {}): Spool {
       count += 1;
     }
     if (count > 0 && unplaced.size === 0) {
-      settling ??= setTimeout(() => void settle().catch(() => undefined), INBOX_LIMITS.settleAfterMs).unref();
+      settling ??= setTimeout(settleSome, INBOX_LIMITS.settleAfterMs).unref();
     }
     return true;
   }
