@@ -35,6 +35,18 @@ const commands: readonly CommandSpec[] = [
     run: later(async () => (await import('./once.ts')).once),
   },
   {
+    name: 'apply',
+    summary: 'install now what policy lets this host install, from what is here; asks no relay',
+    options: [{ flags: '--retry', says: 'forget failures, pauses and rolled-back sets first, and try again' }],
+    examples: [
+      {
+        line: 'patchferry-agent apply',
+        says: 'windows, approvals and holds count as always; results go out with the next poll',
+      },
+    ],
+    run: later(async () => (await import('./once.ts')).apply),
+  },
+  {
     name: 'enroll',
     summary: 'make this host part of a fleet',
     options: [

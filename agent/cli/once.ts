@@ -1,17 +1,23 @@
-// `once` and `rollback`: one cycle, one undoing, by hand.
+// `once`, `apply` and `rollback`: one cycle with or without relays, one undoing, by hand.
 import { EXIT } from '#manifests/errors';
 import type { CommandContext, Outcome } from '#manifests/platform/cli';
 import { utcSeconds } from '#manifests/platform/clock';
 import { withAgent } from './frame.ts';
 
 /** One full cycle. */
-export function once(context: CommandContext): Promise<Outcome> {
+export const once = (context: CommandContext): Promise<Outcome> => cycle(context, false);
+
+/** The same without any relay, from what is here. */
+export const apply = (context: CommandContext): Promise<Outcome> => cycle(context, true);
+
+function cycle(context: CommandContext, offline: boolean): Promise<Outcome> {
   return withAgent(context, async (agent) => {
     const { runCycle } = await import('../service/index.ts');
     let progress: ReturnType<CommandContext['progress']> | undefined;
     const report = await runCycle(agent, {
       signal: context.signal,
       eager: true,
+      offline,
       retry: context.options['retry'] === true,
       say: (line) => {
         progress?.end();

@@ -77,9 +77,12 @@ describe('the main path', () => {
     assert.equal(host.tool(), 'one');
     assert.equal(next.code, 1, next.out + next.err);
     assert.match(next.out, /taken back/);
-    const again = await host.agent(['once', '--retry']);
+    host.relay.requests.length = 0;
+    const again = await host.agent(['apply', '--retry']);
     assert.equal(again.code, 0, again.out + again.err);
     assert.equal(host.tool(), 'two');
+    assert.deepEqual(host.relay.requests, [], 'by hand, from what is here');
+    await host.agent(['once']); // tells it
   });
 
   test('an ack covers results and frees their files; one ahead of the own number means a reverted machine', async () => {

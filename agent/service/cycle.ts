@@ -37,6 +37,8 @@ export interface CycleOptions {
   readonly signal: AbortSignal;
   /** By hand: relays that rest are asked all the same. */
   readonly eager: boolean;
+  /** No relay is asked: what was verified and fetched before has to do. */
+  readonly offline?: boolean | undefined;
   /** By hand: failures, rolled-back sets and their pauses are forgotten first. */
   readonly retry: boolean;
   /** Evaluate only when the poll brought something new, or this moment (ms) has come. */
@@ -112,9 +114,12 @@ class Cycle {
     const taken = await takeUp(this.#world);
     if (taken !== undefined && !this.#took(taken)) return this.#report();
     const damaged = this.#view.damaged !== null;
-    await this.#poll();
-    await giveLeaseBack(this.#agent, this.#view.group, this.#options.signal);
-    await this.#tell();
+    if (this.#options.offline === true) this.#note('Sync', 'no relay was asked');
+    else {
+      await this.#poll();
+      await giveLeaseBack(this.#agent, this.#view.group, this.#options.signal);
+      await this.#tell();
+    }
     const quiet = !damaged && this.#options.onlyAfter !== undefined && this.#agent.trustedNow() < this.#options.onlyAfter;
     if (taken === undefined && quiet && !this.#sync.changed) {
       this.#nextAt = this.#options.onlyAfter ?? null;
@@ -122,7 +127,7 @@ class Cycle {
     }
     await sweep(this.#agent, journal.meta(LAST_COMMITTED) ?? journal.meta(HANDS_NEEDED), this.#world);
     await this.#decideAndRun();
-    await this.#tell();
+    if (this.#options.offline !== true) await this.#tell();
     return this.#report();
   }
 
