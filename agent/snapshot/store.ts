@@ -59,14 +59,15 @@ export function discardFolder(folder: string): void {
 }
 
 /**
- * The paths that the changed packages list now, as the first try of a restore found them: a later try no longer sees the new
- * versions' lists.
+ * The paths that the changed packages list now, as this and earlier tries of a restore found them: a later try no longer sees
+ * the new versions' lists.
  */
 export function pathsAtFirstTry(folder: string, context: HostContext, plans: readonly InstallPlan[]): string[] {
   const file = join(folder, 'new-paths.json');
-  const known = readFileBounded(file, SMALL_FILE_BYTES);
-  if (known !== undefined) return JSON.parse(Buffer.from(known).toString('utf8')) as string[];
-  const paths = pathsOfChanged(context, plans);
-  writeFileAtomic(file, JSON.stringify(paths), { mode: 0o600 });
+  const noted = readFileBounded(file, SMALL_FILE_BYTES);
+  const known = noted === undefined ? [] : (JSON.parse(Buffer.from(noted).toString('utf8')) as string[]);
+  // A run may come here more than once, each time with other packages installed (a batch that failed, then another).
+  const paths = [...new Set([...known, ...pathsOfChanged(context, plans)])];
+  if (paths.length > known.length) writeFileAtomic(file, JSON.stringify(paths), { mode: 0o600 });
   return paths;
 }
