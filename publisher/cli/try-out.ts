@@ -36,7 +36,8 @@ export interface TryOut {
   run(...words: string[]): Promise<{ exit: number; out: string; err: string }>;
   /** As `run` with `--json`: the document. */
   json(...words: string[]): Promise<Record<string, unknown>>;
-  addRelease(version: string): Promise<void>;
+  /** @param content of the one file inside; a script that names the version unless given */
+  addRelease(version: string, content?: Uint8Array): Promise<void>;
   /** init, source add, source sync, policy: everything before the first publish. */
   prepare(): Promise<void>;
   remove(): void;
@@ -71,10 +72,10 @@ export function tryOut(options: { clock?: Clock; folder?: string } = {}): TryOut
     root: join(home, 'root.json'),
     run,
     json: async (...words) => JSON.parse((await run(...words, '--json')).out) as Record<string, unknown>,
-    async addRelease(version) {
+    async addRelease(version, content) {
       const place = join(vendor, version);
       fs.mkdirSync(join(place, 'bin'), { recursive: true });
-      fs.writeFileSync(join(place, 'bin', 'tool'), `#!/bin/sh\necho ${version}\n`, { mode: 0o755 });
+      fs.writeFileSync(join(place, 'bin', 'tool'), content ?? `#!/bin/sh\necho ${version}\n`, { mode: 0o755 });
       await create({ gzip: true, cwd: place, file: join(place, 'tool.tar.gz'), portable: true }, ['bin']);
       const text = `apiVersion: patchferry/v1
 kind: Patch

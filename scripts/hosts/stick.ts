@@ -15,7 +15,9 @@ export class Stick {
   /** Makes the image (sparse) with a FAT32 file system; not mounted yet. */
   static async make(image: string, megabytes: number): Promise<Stick> {
     await runOrThrow('truncate', ['-s', `${megabytes}M`, image], { timeoutMs: COMMAND_MS });
-    await runOrThrow('mkfs.vfat', ['-F', '32', image], { timeoutMs: COMMAND_MS });
+    // FAT32 has at least 65,525 clusters (Microsoft's specification, 3.5), so those of a small stick are two sectors each.
+    const clusters = megabytes < 300 ? ['-s', '2'] : [];
+    await runOrThrow('mkfs.vfat', ['-F', '32', ...clusters, image], { timeoutMs: COMMAND_MS });
     return new Stick(image);
   }
 

@@ -5,7 +5,6 @@ import { randomBytes, randomInt } from 'node:crypto';
 import * as fs from 'node:fs';
 import { join, resolve } from 'node:path';
 import { after, test } from 'node:test';
-import { create } from 'tar';
 import { run } from '#manifests/platform/process';
 import { currentGeneration, mirrorLayout, verifyMirror } from '../../relay/mirror/index.ts';
 import { type ClosedSite, closedSite } from './closed-site.ts';
@@ -33,20 +32,6 @@ after(() => {
   for (const world of worlds) world.remove();
 });
 
-/** A release of several chunks. */
-async function bigRelease(vendor: string, version: string): Promise<void> {
-  const place = join(vendor, version);
-  fs.mkdirSync(join(place, 'bin'), { recursive: true });
-  fs.writeFileSync(join(place, 'bin', 'tool'), randomBytes(9 * 1024 * 1024));
-  await create({ gzip: true, cwd: place, file: join(place, 'tool.tar.gz'), portable: true }, ['bin']);
-  const text = `apiVersion: patchferry/v1
-kind: Patch
-metadata: {name: own-tool}
-spec: {version: "${version}", title: Large, classification: security, severity: high, packages: [{file: tool.tar.gz}]}
-`;
-  fs.writeFileSync(join(place, 'patch.yaml'), text);
-}
-
 test(`a stick pulled at ${POINTS} random moments of an import, and of exports at both ends`, async (t) => {
   t.diagnostic(`seed ${seed} (PATCHFERRY_SEED repeats it)`);
   const next = random(seed);
@@ -59,7 +44,7 @@ test(`a stick pulled at ${POINTS} random moments of an import, and of exports at
   await site.publish(0, 'bundle', 'stick', stick, '--label', 'blue');
   await site.publish(0, 'bundle', 'export', 'ward-7', stick);
   assert.equal((await relay.run('import', stick)).exit, 0);
-  await bigRelease(site.publisher.vendor, '1.1.0');
+  await site.publisher.addRelease('1.1.0', randomBytes(9 * 1024 * 1024)); // several chunks
   await site.publish(0, 'source', 'sync');
   await site.publish(0, 'publish', '--payloads', 'all');
 

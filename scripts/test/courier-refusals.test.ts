@@ -165,3 +165,17 @@ test('one file instead of a folder of parts; a site that lost its state', async 
   const full = await relay.run('import', '--no-return', world.stick);
   assert.match(full.out, /imported: ward-7-000003-content/, full.err);
 });
+
+test('a payload that the vendor does not give: listed, the rest travels, and the next fill tries it again', async () => {
+  const { world, relay } = await withSite('--one-way');
+  const file = join(world.publisher.vendor, '1.0.0', 'tool.tar.gz');
+  fs.renameSync(file, `${file}.away`);
+  const lacks = await world.publisher.run('bundle', 'export', 'ward-7', world.stick);
+  assert.equal(lacks.exit, 8, lacks.err);
+  assert.match(lacks.out, /FAILED {2}own-tool@1\.0\.0: /);
+  assert.match(lacks.out, /not in it: 1 payload/);
+  assert.match((await relay.run('import', '--no-return', world.stick)).out, /0 new payloads/);
+  fs.renameSync(`${file}.away`, file);
+  assert.match((await world.publish(0, 'bundle', 'export', 'ward-7', world.stick)).out, /fetched 1 payload/);
+  assert.match((await relay.run('import', '--no-return', world.stick)).out, /1 new payloads/);
+});
