@@ -100,6 +100,26 @@ test('an export asked for again writes nothing that is there; a changed source i
   }
 });
 
+test('a part in the making that is damaged or too long is continued at its last right chunk', async () => {
+  fresh();
+  const draft = await stage.draft();
+  const good = await stage.fill(draft);
+  const folder = good.index.replace(/\.json$/, '');
+  for (const harm of ['cut', 'damaged', 'longer'] as const) {
+    const part = join(folder, '0000005-0000009.pfp');
+    const bytes = fs.readFileSync(part);
+    const partial = {
+      cut: bytes.subarray(0, 2 * CHUNK + 9),
+      damaged: Buffer.concat([bytes.subarray(0, 2 * CHUNK), Buffer.alloc(3 * CHUNK)]),
+      longer: Buffer.concat([bytes.subarray(0, 2 * CHUNK), Buffer.alloc(9 * CHUNK)]),
+    }[harm];
+    fs.writeFileSync(join(folder, '.tmp-0000005-0000009.pfp'), partial);
+    fs.rmSync(part);
+    assert.equal((await stage.fill(draft)).bytes, 3 * CHUNK, harm);
+    assert.deepEqual(fs.readFileSync(part), bytes, harm);
+  }
+});
+
 test('progress counts to its total; an abort stops and can be gone on with', async () => {
   fresh();
   const seen: [number, number][] = [];

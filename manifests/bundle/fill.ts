@@ -181,7 +181,8 @@ async function writePart(
   const start = kept === 0 ? 0 : storedBytes(index, range.first, range.first + kept - 1);
   let position = start;
   try {
-    if (kept > 0) disk.truncate(handle, position);
+    // What lies behind is written over. Lengths are set only where a file is too long: some FAT drivers cannot.
+    if ((facts?.size ?? 0) > storedBytes(index, range.first, range.last) && kept > 0) disk.truncate(handle, position);
     const write = async (chunk: number, bytes: Buffer, leaf: Promise<Buffer>) => {
       if (!(await leaf).equals(leafOf(draft, chunk))) {
         throw fault('source-changed', `chunk ${chunk} is not what it was when the bundle was made: a source file changed`);

@@ -212,7 +212,9 @@ function volumeWriter(disk: Disk, place: string, volumes: readonly { readonly na
   const finished: Container['files'] = [];
   const pathOf = (name: string) => join(place, name);
   const temporaryOf = (name: string) => join(place, `.tmp-${name}`);
-  let open: { handle: number; path: string; hash: ReturnType<typeof createHash>; position: number; there: number } | undefined;
+  let open:
+    | { handle: number; path: string; hash: ReturnType<typeof createHash>; position: number; there: number; longer: boolean }
+    | undefined;
   let written = 0;
   const there = volumes.reduce(
     (sum, { name }) => sum + (disk.facts(pathOf(name))?.size ?? disk.facts(temporaryOf(name))?.size ?? 0),
@@ -227,7 +229,8 @@ function volumeWriter(disk: Disk, place: string, volumes: readonly { readonly na
     const left = disk.facts(path);
     if (left !== undefined && left.kind !== 'file') disk.remove(path);
     const handle = disk.open(path, left?.kind === 'file' ? 'r+' : 'wx');
-    return { handle, path, hash: createHash('sha256'), position: 0, there: left?.kind === 'file' ? left.size : 0 };
+    const there = left?.kind === 'file' ? left.size : 0;
+    return { handle, path, hash: createHash('sha256'), position: 0, there, longer: there > size };
   };
   const put = (bytes: Buffer) => {
     if (open === undefined) return;
@@ -256,7 +259,8 @@ function volumeWriter(disk: Disk, place: string, volumes: readonly { readonly na
         put(piece);
         rest = rest.subarray(piece.length);
         if (open.position < size) continue;
-        disk.truncate(open.handle, size);
+        // Only a file that an earlier run left longer; some FAT drivers do not set lengths at all.
+        if (open.longer) disk.truncate(open.handle, size);
         disk.sync(open.handle);
         disk.close(open.handle);
         disk.rename(open.path, pathOf(name));

