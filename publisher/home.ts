@@ -21,7 +21,7 @@ export type Role = (typeof ROLES)[number];
 
 /** Roles that `targets` delegates to, with what each may sign. `*` does not cross `/`. */
 export const DELEGATED_PATHS = {
-  policy: ['policy/baselines/*', 'policy/groups/*'],
+  policy: ['policy/baselines/*', 'policy/groups/*', 'policy/recalls/*', 'policy/sites/*'],
   catalog: ['catalogs/*', 'feeds/*'],
   waivers: ['waivers/*'],
   halts: ['halts/*'],
@@ -90,6 +90,12 @@ export interface PublisherHomePaths {
   readonly keysFolder: string;
   /** Authored policy, `*.yaml`. */
   readonly policyFolder: string;
+  /** Halts and recalls that only block, `*.yaml`: written by `halt` and `recall`, signed by the halts role. */
+  readonly haltsFolder: string;
+  /** Waivers, `*.yaml`; `requests/` holds what hosts ask for, `approvals/` what approvers signed. */
+  readonly waiversFolder: string;
+  /** Change requests, a folder each. */
+  readonly changesFolder: string;
   /** The published tree: metadata/, targets/, payloads/. */
   readonly repositoryFolder: string;
   /** Results in, laid out as a relay's inbox. */
@@ -120,6 +126,9 @@ export function homePaths(folder: string, settings?: PublisherSettings): Publish
     settingsFile: join(home, 'publisher.yaml'),
     keysFolder: join(home, 'keys'),
     policyFolder: join(home, 'policy'),
+    haltsFolder: join(home, 'halts'),
+    waiversFolder: join(home, 'waivers'),
+    changesFolder: join(home, 'changes'),
     repositoryFolder: resolve(home, settings?.repository ?? 'repository'),
     inboxFolder: resolve(home, settings?.inbox ?? 'inbox'),
     catalogFolder: join(home, 'catalog'),

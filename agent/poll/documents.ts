@@ -4,6 +4,7 @@ import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { isSea } from 'node:sea';
 import { zstdDecompressSync } from 'node:zlib';
+import { readStop } from '#manifests/decide';
 import { isFault } from '#manifests/errors';
 import { readFileBounded, removeTemporaries, writeFileAtomic } from '#manifests/platform/files';
 import {
@@ -17,6 +18,11 @@ import {
   type Group,
   type ResolvedBaseline,
   type RosterAgent,
+  type SignedDelegation,
+  type SignedHalt,
+  type SignedOverlay,
+  type SignedRecall,
+  type SignedWaiver,
   sha256Of,
 } from '#manifests/schema';
 import { fault } from './faults.ts';
@@ -29,6 +35,13 @@ export const ACKS_PATH = 'roster/acks.json.zst';
 export const groupPath = (name: string) => `policy/groups/${name}.json.zst`;
 export const baselinePath = (name: string) => `policy/baselines/${name}.json.zst`;
 export const catalogPath = (product: string) => `catalogs/${product}.json.zst`;
+
+/** Under these lie documents that every host takes: small, and each says itself whom it is about. */
+export const HALTS = 'halts/';
+export const RECALLS = 'policy/recalls/';
+export const WAIVERS = 'waivers/';
+export const delegationPath = (site: string) => `policy/sites/${site}.json.zst`;
+export const overlayPath = (site: string) => `sites/${site}/overlay.json.zst`;
 
 /** What the signed documents say about this host. */
 export interface PolicyView {
@@ -43,6 +56,12 @@ export interface PolicyView {
   readonly baselines: readonly ResolvedBaseline[];
   readonly catalogs: readonly Catalog[];
   readonly ack: Ack | null;
+  /** In force or not: whom and until when is for the decision. */
+  readonly halts: readonly SignedHalt[];
+  readonly recalls: readonly SignedRecall[];
+  readonly waivers: readonly SignedWaiver[];
+  /** What this host's site may do and does; null when it has none. */
+  readonly site: { readonly delegation: SignedDelegation; readonly overlay: SignedOverlay } | null;
   /** Hashes of the documents as they lie on the disk. */
   readonly catalogDocuments: readonly string[];
   readonly baselineDocuments: readonly { readonly name: string; readonly product: string; readonly sha256: string }[];
@@ -57,6 +76,10 @@ const EMPTY_VIEW: PolicyView = {
   baselines: [],
   catalogs: [],
   ack: null,
+  halts: [],
+  recalls: [],
+  waivers: [],
+  site: null,
   catalogDocuments: [],
   baselineDocuments: [],
 };
@@ -69,6 +92,8 @@ export interface DocumentStore {
   has(sha256: string): boolean;
   /** A document, decoded; the last ones stay decoded. @throws poll.document-missing, document.* */
   read<K extends DocumentKind>(kind: K, sha256: string, path: string): DocumentOf<K>;
+  /** What lies under `halts/`, of whichever of the two kinds. @throws poll.document-missing, recall.beyond-halts, document.* */
+  readStop(sha256: string, path: string): ReturnType<typeof readStop>;
   /** The documents of the last whole sync. */
   current(): DocumentList;
   /** Makes these the current ones, and drops what neither they nor `keep` name. */
@@ -115,6 +140,14 @@ export function openDocuments(folder: string): DocumentStore {
     decoded.set(sha256, value);
     return value;
   };
+  const stopOf = (sha256: string, path: string): ReturnType<typeof readStop> => {
+    const found = bytes(sha256);
+    if (found === undefined) {
+      fs.rmSync(pathOf(sha256), { force: true });
+      throw fault('document-missing', `${path} is not on this host any more`, { where: pathOf(sha256) });
+    }
+    return readStop(found, path);
+  };
   const currentFile = (): { documents: DocumentList; checkedBy: string | null } => {
     const found = readFileBounded(listFile, LIST_BYTES);
     if (found === undefined) return { documents: [], checkedBy: null };
@@ -130,6 +163,7 @@ export function openDocuments(folder: string): DocumentStore {
   return {
     bytes,
     read,
+    readStop: stopOf,
     current,
     has: (sha256) => fs.existsSync(pathOf(sha256)),
     put: (sha256, data) => writeFileAtomic(pathOf(sha256), data, { mode: 0o600 }),
@@ -157,6 +191,17 @@ export function openDocuments(folder: string): DocumentStore {
     },
   };
 
+  function siteOf(site: string | undefined): PolicyView['site'] {
+    const list = current();
+    const hashOf = (path: string) => list.find((entry) => entry.path === path)?.sha256;
+    const [delegated, overlaid] = site === undefined ? [] : [hashOf(delegationPath(site)), hashOf(overlayPath(site))];
+    if (site === undefined || delegated === undefined || overlaid === undefined) return null;
+    return {
+      delegation: read('site-delegation', delegated, delegationPath(site)),
+      overlay: read('site-overlay', overlaid, overlayPath(site)),
+    };
+  }
+
   function viewOf(agent: string | null): PolicyView {
     const list = current();
     const hashOf = (path: string) => list.find((entry) => entry.path === path)?.sha256;
@@ -171,6 +216,7 @@ export function openDocuments(folder: string): DocumentStore {
       list.flatMap(({ path, sha256 }) => (path.startsWith(prefix) ? [{ value: read(kind, sha256, path), sha256 }] : []));
     const baselines = named('resolved-baseline', 'policy/baselines/');
     const catalogs = named('catalog', 'catalogs/');
+    const stops = list.flatMap(({ path, sha256 }) => (path.startsWith(HALTS) ? [stopOf(sha256, path)] : []));
     const groupHash = member === null ? undefined : hashOf(groupPath(member.group));
     return {
       member,
@@ -181,6 +227,13 @@ export function openDocuments(folder: string): DocumentStore {
       baselines: baselines.map(({ value }) => value),
       catalogs: catalogs.map(({ value }) => value),
       ack: ack ?? null,
+      halts: stops.flatMap((stop) => (stop.kind === 'halt' ? [stop.halt] : [])),
+      recalls: [
+        ...stops.flatMap((stop) => (stop.kind === 'recall' ? [stop.recall] : [])),
+        ...named('recall', RECALLS).map(({ value }) => value),
+      ],
+      waivers: named('waiver', WAIVERS).map(({ value }) => value),
+      site: siteOf(member?.site),
       catalogDocuments: catalogs.map(({ sha256 }) => sha256),
       baselineDocuments: baselines.map(({ value, sha256 }) => ({ name: value.name, product: value.product, sha256 })),
     };

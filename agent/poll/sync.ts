@@ -1,5 +1,6 @@
 // One poll: which relay, what it has, is it genuine. The repository's trust is in `trust`; here is in what order relays are
 // asked, how long one that failed is left alone (on disk), and which documents of the repository concern this host.
+import { readStop } from '#manifests/decide';
 import { isFault, PatchferryError } from '#manifests/errors';
 import type { PayloadStore } from '#manifests/repository';
 import { type ContentRef, canonicalJson, type DocumentKind, type DocumentOf, decodeDocument } from '#manifests/schema';
@@ -12,8 +13,13 @@ import {
   catalogPath,
   type DocumentList,
   type DocumentStore,
+  delegationPath,
   groupPath,
+  HALTS,
+  overlayPath,
+  RECALLS,
   ROSTER_PATH,
+  WAIVERS,
 } from './documents.ts';
 import { fault, POLL_LIMITS } from './faults.ts';
 
@@ -93,7 +99,8 @@ export async function syncOnce(request: SyncRequest): Promise<SyncOutcome> {
 /** What a relay sent was not genuine, as opposed to a line that is down. */
 export function isRefusal(error: { code: string }): boolean {
   return (
-    /^(?:trust|document|repository)\./.test(error.code) || /^transfer\.(?:hash|size|too-large|portal|range)$/.test(error.code)
+    /^(?:trust|document|repository|recall)\./.test(error.code) ||
+    /^transfer\.(?:hash|size|too-large|portal|range)$/.test(error.code)
   );
 }
 
@@ -133,13 +140,35 @@ async function collectDocuments(
     list.push({ path, sha256: target.sha256 });
     return documents.read(kind, target.sha256, path);
   };
+  /** A halt must hold before it is kept too; one of a kind that the halts role may not sign is refused with the whole poll. */
+  const loadStop = async (path: string) => {
+    const target = trust.target(path);
+    if (target === undefined) return;
+    let bytes = documents.bytes(target.sha256);
+    if (bytes === undefined) {
+      bytes = await trust.readTarget(path, origin, signal);
+      readStop(bytes, path);
+      documents.put(target.sha256, bytes);
+    }
+    list.push({ path, sha256: target.sha256 });
+  };
   const roster = await load('roster', ROSTER_PATH);
   await load('acks', ACKS_PATH);
   const member = roster?.agents.find(({ id, status }) => id === agent && status === 'approved');
   const group = member === undefined ? undefined : await load('group', groupPath(member.group));
-  for (const { baseline, product } of group?.baselines ?? []) {
+  for (const { baseline, product } of [...(group?.baselines ?? []), ...(group?.choose ?? [])]) {
+    if (list.some(({ path }) => path === baselinePath(baseline))) continue;
     await load('resolved-baseline', baselinePath(baseline));
-    await load('catalog', catalogPath(product));
+    if (!list.some(({ path }) => path === catalogPath(product))) await load('catalog', catalogPath(product));
+  }
+  for (const { path } of trust.targets()) {
+    if (path.startsWith(HALTS)) await loadStop(path);
+    else if (path.startsWith(RECALLS)) await load('recall', path);
+    else if (path.startsWith(WAIVERS)) await load('waiver', path);
+  }
+  if (member?.site !== undefined) {
+    await load('site-delegation', delegationPath(member.site));
+    await load('site-overlay', overlayPath(member.site));
   }
   return { list };
 }

@@ -17,7 +17,13 @@ export function decideInput(
   memory: HostMemory,
 ): DecideInput {
   const { softExpired, hardExpired } = agent.trust.freshness();
+  const { member, halts, recalls, waivers, site } = view;
   return {
+    ...(member === null ? {} : { who: { agent: member.id, site: member.site ?? null, labels: member.labels } }),
+    halts,
+    recalls,
+    waivers,
+    site,
     wake: agent.journal === undefined ? null : wakeOf(agent.journal),
     catalogs: [...view.catalogs],
     baselines: [...view.baselines],

@@ -131,6 +131,7 @@ export async function runCommandLine(
     .description(program.summary)
     .version(program.version)
     .exitOverride()
+    .enablePositionalOptions() // `halt` is a command and has some below it: what follows `halt lift` is the latter's
     .configureOutput({ writeOut: streams.out, writeErr: streams.err, getErrHelpWidth: () => 100, getOutHelpWidth: () => 100 })
     .showHelpAfterError('(add --help for the options and examples)');
   for (const spec of program.commands) addCommand(root, program, spec, execute);
@@ -181,12 +182,13 @@ function addCommand(root: Command, program: ProgramSpec, spec: CommandSpec, exec
   for (const word of words.slice(0, -1)) {
     parent =
       parent.commands.find((known) => known.name() === word) ??
-      parent.command(word).description(`commands about: ${word}`).exitOverride();
+      parent.command(word).description(`commands about: ${word}`).exitOverride().enablePositionalOptions();
   }
   const command = parent
     .command(words.at(-1) ?? spec.name)
     .description(spec.summary)
-    .exitOverride();
+    .exitOverride()
+    .enablePositionalOptions();
   for (const arg of spec.args ?? []) command.argument(arg.name, arg.says);
   for (const option of [...(spec.options ?? []), ...(program.globalOptions ?? []), ...FRAME_OPTIONS])
     command.addOption(toOption(option));

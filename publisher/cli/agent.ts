@@ -3,7 +3,7 @@ import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { defineFaults, EXIT } from '#manifests/errors';
 import type { CommandSpec } from '#manifests/platform/cli';
-import { labels as labelsSchema, suggestion } from '#manifests/schema';
+import { suggestion } from '#manifests/schema';
 import { agentIdOf, checkBoxKey, checkSigningKey } from '#manifests/trust';
 import type { PublisherHome } from '../home.ts';
 import { type PendingEnrolment, readPending } from '../results/index.ts';
@@ -18,13 +18,12 @@ import {
   revokeAgent,
   writeRoster,
 } from '../roster/index.ts';
-import { argument, counted, flag, homeOf, listOption, type Tools, table, textOption, withLock } from './common.ts';
+import { argument, counted, flag, homeOf, labelsOf, listOption, type Tools, table, textOption, withLock } from './common.ts';
 import { policyOf } from './policy.ts';
 
 const fault = defineFaults('agent-roster', {
   'unknown-group': { exit: EXIT.usage, next: 'Groups are written in the policy folder; see `publisher policy check`.' },
   'no-group': { exit: EXIT.usage, next: 'Say which group: --group NAME.' },
-  label: { exit: EXIT.usage, next: 'Write it as key=value, for example --label site=harbour.' },
   number: { exit: EXIT.usage, next: 'Give a whole number of at least 1.' },
   nobody: { exit: EXIT.usage, next: 'Give the id of an agent, or --all-valid.' },
   unproven: {
@@ -243,20 +242,6 @@ function checkGroup(home: PublisherHome, group: string): void {
   if (!known.includes(group)) {
     throw fault('unknown-group', `there is no group "${group}" in the policy${suggestion(group, known)}`, { where: group });
   }
-}
-
-function labelsOf(given: readonly string[]): Record<string, string> {
-  const pairs = given.map((text): [string, string] => {
-    const at = text.indexOf('=');
-    if (at < 1) throw fault('label', `${JSON.stringify(text)} is no label`, { where: '--label' });
-    return [text.slice(0, at), text.slice(at + 1)];
-  });
-  const parsed = labelsSchema.safeParse(Object.fromEntries(pairs));
-  if (!parsed.success)
-    throw fault('label', parsed.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; '), {
-      where: '--label',
-    });
-  return parsed.data;
 }
 
 function numberOf(text: string, where: string): number {

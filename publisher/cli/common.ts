@@ -1,8 +1,14 @@
 // What every command shares: global options, the opened home, the passphrase, tables for people.
+import { defineFaults, EXIT } from '#manifests/errors';
 import type { CommandContext, OptionSpec } from '#manifests/platform/cli';
 import type { Clock } from '#manifests/platform/clock';
+import { labels as labelsSchema } from '#manifests/schema';
 import { type HomeRequest, lockHome, openHome, type PublisherHome } from '../home.ts';
 import { type PassphraseSource, passphraseSource, type Terminal } from '../sign/index.ts';
+
+const fault = defineFaults('agent-roster', {
+  label: { exit: EXIT.usage, next: 'Write it as key=value, for example --label site=harbour.' },
+});
 
 /** What the commands take from outside; tests give their own. */
 export interface Tools {
@@ -81,4 +87,19 @@ export function table(head: readonly string[], rows: ReadonlyArray<readonly stri
 /** `1 patch`, `3 patches`. */
 export function counted(count: number, one: string, many: string = `${one}s`): string {
   return `${count} ${count === 1 ? one : many}`;
+}
+
+/** Labels as `--label key=value` gives them. @throws agent-roster.label */
+export function labelsOf(given: readonly string[]): Record<string, string> {
+  const pairs = given.map((text): [string, string] => {
+    const at = text.indexOf('=');
+    if (at < 1) throw fault('label', `${JSON.stringify(text)} is no label`, { where: '--label' });
+    return [text.slice(0, at), text.slice(at + 1)];
+  });
+  const parsed = labelsSchema.safeParse(Object.fromEntries(pairs));
+  if (!parsed.success)
+    throw fault('label', parsed.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; '), {
+      where: '--label',
+    });
+  return parsed.data;
 }

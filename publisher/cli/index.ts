@@ -9,6 +9,7 @@ import { policyCommands } from './policy.ts';
 import { publishCommands } from './publish.ts';
 import { reportCommands } from './report.ts';
 import { sourceCommands } from './source.ts';
+import { stopCommands } from './stop.ts';
 
 export type { Tools } from './common.ts';
 
@@ -25,6 +26,7 @@ export function publisherProgram(tools: Tools): ProgramSpec {
       ...policyCommands(tools),
       ...agentCommands(tools),
       ...publishCommands(tools),
+      ...stopCommands(tools),
       ...bundleCommands(tools),
       ...reportCommands(tools),
     ],

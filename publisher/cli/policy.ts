@@ -16,8 +16,12 @@ const fault = defineFaults('policy-query', {
 
 /** Policy of a home, with places a person can open from where they are. */
 export function policyOf(home: PublisherHome): PolicySet {
-  const near = relative(process.cwd(), home.policyFolder);
-  return readPolicy(home.policyFolder, near === '' || near.startsWith('..') ? home.policyFolder : near);
+  const label = (folder: string) => {
+    const near = relative(process.cwd(), folder);
+    return near === '' || near.startsWith('..') ? folder : near;
+  };
+  const beside = [home.haltsFolder, home.waiversFolder].map((folder) => ({ folder, label: label(folder) }));
+  return readPolicy(home.policyFolder, label(home.policyFolder), beside);
 }
 
 /** Baselines for products that no source and no catalog of this home brings: allowed while policy is written, not at `publish`. */

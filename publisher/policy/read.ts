@@ -8,11 +8,17 @@ import {
   AUTHORED_LIMITS,
   type AuthoredDocument,
   type Baseline,
+  type Halt,
   offsetOf,
   type PatchGroup,
   type Problem,
+  type Recall,
+  type Rollout,
   readAuthored,
+  type Selector,
+  type SiteDelegation,
   suggestion,
+  type Waiver,
   type Window,
   type YamlDocument,
 } from '#manifests/schema';
@@ -36,7 +42,7 @@ interface Place {
   readonly column: number;
 }
 
-interface Placed<D> {
+export interface Placed<D> {
   readonly document: D;
   /** Place of the field at this path, or of the document. */
   readonly at: (path?: readonly PropertyKey[]) => Place;
@@ -46,6 +52,11 @@ export interface PolicySet {
   readonly baselines: ReadonlyMap<string, Placed<Baseline>>;
   readonly windows: ReadonlyMap<string, Placed<Window>>;
   readonly groups: ReadonlyMap<string, Placed<PatchGroup>>;
+  readonly rollouts: ReadonlyMap<string, Placed<Rollout>>;
+  readonly recalls: ReadonlyMap<string, Placed<Recall>>;
+  readonly halts: ReadonlyMap<string, Placed<Halt>>;
+  readonly waivers: ReadonlyMap<string, Placed<Waiver>>;
+  readonly delegations: ReadonlyMap<string, Placed<SiteDelegation>>;
   /** What forbids signing, in order of file and line. */
   readonly problems: readonly Problem[];
   /** What is allowed and probably not meant. */
@@ -62,12 +73,24 @@ interface Sighting {
   readonly place: (path?: readonly PropertyKey[]) => Place;
 }
 
+/** A folder with authored documents, and what stands for it in places. */
+export interface PolicyFolder {
+  readonly folder: string;
+  readonly label: string;
+}
+
 /**
- * Reads every `*.yaml` of `folder` and the folders below it.
+ * Reads every `*.yaml` of `folder` and the folders below it, and what lies in `beside` (which may be absent), as one policy.
  * @param label what stands for the folder in places, the folder itself unless told
  * @throws policy-folder.missing when there is no folder or nothing in it
  */
-export function readPolicy(folder: string, label: string = folder): PolicySet {
+export function readPolicy(folder: string, label: string = folder, beside: readonly PolicyFolder[] = []): PolicySet {
+  const own = textsOf({ folder, label });
+  if (own.length === 0) throw fault('missing', `there is no policy in ${folder}`, { where: folder });
+  return checkPolicy([...own, ...beside.flatMap(textsOf)]);
+}
+
+function textsOf({ folder, label }: PolicyFolder): { file: string; text: string }[] {
   const names = fs.existsSync(folder)
     ? fs
         .readdirSync(folder, { recursive: true, encoding: 'utf8' })
@@ -75,13 +98,10 @@ export function readPolicy(folder: string, label: string = folder): PolicySet {
         .toSorted()
         .slice(0, POLICY_LIMITS.files)
     : [];
-  if (names.length === 0) throw fault('missing', `there is no policy in ${folder}`, { where: folder });
-  return checkPolicy(
-    names.map((name) => ({
-      file: `${label}/${name.replaceAll('\\', '/')}`,
-      text: Buffer.from(readFileBounded(join(folder, name), AUTHORED_LIMITS.fileBytes) ?? []).toString('utf8'),
-    })),
-  );
+  return names.map((name) => ({
+    file: `${label}/${name.replaceAll('\\', '/')}`,
+    text: Buffer.from(readFileBounded(join(folder, name), AUTHORED_LIMITS.fileBytes) ?? []).toString('utf8'),
+  }));
 }
 
 /** Reads and cross-checks these texts as one policy. */
@@ -121,6 +141,12 @@ export function checkPolicy(files: ReadonlyArray<{ file: string; text: string }>
   const windows = byName<Window>(placed, 'MaintenanceWindow');
   const groups = byName<PatchGroup>(placed, 'PatchGroup');
 
+  const rollouts = byName<Rollout>(placed, 'Rollout');
+  const recalls = byName<Recall>(placed, 'Recall');
+  const halts = byName<Halt>(placed, 'Halt');
+  const waivers = byName<Waiver>(placed, 'Waiver');
+  const delegations = byName<SiteDelegation>(placed, 'SiteDelegation');
+
   for (const { document, at } of windows.values()) {
     if (!zoneExists(document.spec.zone)) {
       const says = `there is no zone "${document.spec.zone}"${suggestion(document.spec.zone, Intl.supportedValuesOf('timeZone'))}`;
@@ -133,6 +159,20 @@ export function checkPolicy(files: ReadonlyArray<{ file: string; text: string }>
     const report = (path: PropertyKey[], says: string) => tell(problems, at(path), path.join('.'), says);
     checkReferences(document.spec.baselines, namesOf('Baseline'), 'baseline', 'baselines', report);
     checkReferences(document.spec.windows, namesOf('MaintenanceWindow'), 'window', 'windows', report);
+    checkReferences(document.spec.emergencyWindows, namesOf('MaintenanceWindow'), 'window', 'emergencyWindows', report);
+    document.spec.choose.forEach(({ baseline }, index) => {
+      if (namesOf('Baseline').includes(baseline)) return;
+      const says = `there is no baseline "${baseline}"${suggestion(baseline, namesOf('Baseline'))}`;
+      report(['spec', 'choose', index, 'baseline'], says);
+    });
+    const { rollout } = document.spec;
+    if (rollout !== undefined && !namesOf('Rollout').includes(rollout))
+      report(['spec', 'rollout'], `there is no rollout "${rollout}"${suggestion(rollout, namesOf('Rollout'))}`);
+    for (const [index, window] of (document.spec.ownerChoice?.windows ?? []).entries()) {
+      if (document.spec.windows.includes(window)) continue;
+      const says = `"${window}" is no window of this group${suggestion(window, document.spec.windows)}`;
+      report(['spec', 'ownerChoice', 'windows', index], says);
+    }
     const byProduct = new Map<string, string>();
     document.spec.baselines.forEach((name, index) => {
       const product = baselines.get(name)?.document.spec.product;
@@ -154,10 +194,33 @@ export function checkPolicy(files: ReadonlyArray<{ file: string; text: string }>
       if (checks.indexOf(name) !== index) report(['spec', 'health', index, 'name'], `there is already a check "${name}"`);
     });
   }
+  const scoped: readonly ReadonlyMap<string, Placed<Recall | Halt | Waiver>>[] = [recalls, halts, waivers];
+  for (const { document, at } of scoped.flatMap((one) => [...one.values()])) {
+    checkScope(document.spec.scope, namesOf('PatchGroup'), (path, says) => tell(problems, at(path), path.join('.'), says));
+  }
+  for (const { document, at } of rollouts.values()) {
+    document.spec.rings.forEach((ring, index) => {
+      checkScope({ groups: ring.groups }, namesOf('PatchGroup'), (path, says) => {
+        const full = ['spec', 'rings', index, ...path.slice(2)];
+        tell(problems, at(full), full.join('.'), says);
+      });
+    });
+  }
+  // Both kinds lie under halts/ by their name alone.
+  for (const [name, { at }] of recalls) {
+    const other = halts.get(name)?.at();
+    if (other !== undefined)
+      tell(problems, at(['metadata', 'name']), 'metadata.name', `there is a Halt "${name}" at ${other.file}:${other.line}`);
+  }
   return {
     baselines,
     windows,
     groups,
+    rollouts,
+    recalls,
+    halts,
+    waivers,
+    delegations,
     problems: problems.toSorted(byPlace),
     remarks: remarks.toSorted(byPlace),
     files: files.map(({ file }) => file),
@@ -175,6 +238,13 @@ function checkReferences(
     if (names.indexOf(name) !== index) report(['spec', field, index], `"${name}" is named twice`);
     else if (!known.includes(name)) report(['spec', field, index], `there is no ${word} "${name}"${suggestion(name, known)}`);
   });
+}
+
+function checkScope(scope: Selector, known: readonly string[], report: (path: PropertyKey[], says: string) => void): void {
+  for (const [index, name] of (scope.groups ?? []).entries()) {
+    if (known.includes(name)) continue;
+    report(['spec', 'scope', 'groups', index], `there is no group "${name}"${suggestion(name, known)}`);
+  }
 }
 
 function checkLists({ spec }: Baseline, remark: (path: PropertyKey[], says: string) => void): void {

@@ -1,8 +1,19 @@
 // From authored policy and catalogs to the documents that are signed: resolved baselines and groups.
 
-import { resolveBaseline, signedGroup } from '#manifests/decide';
+import { resolveBaseline, signedDelegationOf, signedGroup, signedHaltOf, signedRecallOf, signRollout } from '#manifests/decide';
 import { defineFaults, EXIT } from '#manifests/errors';
-import { type Catalog, type Group, invalidPolicy, type ResolvedBaseline, suggestion } from '#manifests/schema';
+import {
+  type Catalog,
+  type Group,
+  invalidPolicy,
+  type Recall,
+  type ResolvedBaseline,
+  type SignedDelegation,
+  type SignedHalt,
+  type SignedRecall,
+  type SignedRollout,
+  suggestion,
+} from '#manifests/schema';
 import type { PolicySet } from './read.ts';
 
 const fault = defineFaults('policy-resolve', {
@@ -10,11 +21,28 @@ const fault = defineFaults('policy-resolve', {
     exit: EXIT.usage,
     next: 'Add a source for the product and sync it, or correct or remove the baseline.',
   },
+  unsigned: {
+    exit: EXIT.usage,
+    next: 'Take it out of the policy: publishing without it would let more happen than was written.',
+  },
 });
 
 export interface ResolvedPolicy {
   readonly baselines: readonly ResolvedBaseline[];
   readonly groups: readonly Group[];
+  /** Recalls that change hosts: signed by the policy role. */
+  readonly recalls: readonly SignedRecall[];
+  /** Halts, and recalls that only block: signed by the halts role. */
+  readonly stops: readonly Stop[];
+  readonly delegations: readonly SignedDelegation[];
+}
+
+/** What the halts role signs. */
+export type Stop = SignedHalt | SignedRecall;
+
+/** Whether the halts role may sign a recall: it stops or warns, and changes no host. */
+export function onlyBlocks({ spec: { action } }: Recall): boolean {
+  return action === 'never-install' || action === 'warn';
 }
 
 /**
@@ -38,7 +66,42 @@ export function resolvePolicy(policy: PolicySet, catalogs: readonly Catalog[], a
     }
     return resolveBaseline(document, catalog, at);
   });
-  return { baselines, groups: groupDocuments(policy, at) };
+  const recalls = [...policy.recalls.values()].map(({ document }) => document);
+  return {
+    baselines,
+    groups: groupDocuments(policy, at),
+    recalls: recalls.filter((recall) => !onlyBlocks(recall)).map((recall) => signedRecallOf(recall, at)),
+    stops: stopsOf(policy, at),
+    delegations: [...policy.delegations.values()].map(({ document }) => signedDelegationOf(document, at)),
+  };
+}
+
+/** Halts and blocking recalls as the halts role signs them. @param at milliseconds */
+export function stopsOf(policy: Pick<PolicySet, 'recalls' | 'halts'>, at: number): Stop[] {
+  return [
+    ...[...policy.halts.values()].map(({ document }) => signedHaltOf(document, at)),
+    ...[...policy.recalls.values()].flatMap(({ document }) => (onlyBlocks(document) ? [signedRecallOf(document, at)] : [])),
+  ];
+}
+
+/**
+ * Ramps and rings follow from the clock alone. Gates and halts of a rollout need what was signed before and the figures of the
+ * fleet, which are not brought together here: refused, because a ring without its gate would open by itself.
+ */
+function rolloutOf(policy: PolicySet, name: string | undefined, at: number): SignedRollout | undefined {
+  const placed = name === undefined ? undefined : policy.rollouts.get(name);
+  if (placed === undefined) return undefined;
+  const { rings, halt } = placed.document.spec;
+  const gated = rings.findIndex(({ gate }) => gate !== undefined);
+  if (gated >= 0 || halt.length > 0) {
+    const path = gated >= 0 ? ['spec', 'rings', gated, 'gate'] : ['spec', 'halt'];
+    const { file, line, column } = placed.at(path);
+    const where = `${file}:${line}:${column}`;
+    const says =
+      gated >= 0 ? 'gates of rings are not signed yet' : 'halts of a rollout are not signed yet; use `publisher halt`';
+    throw fault('unsigned', `${where}: rollout "${name}": ${says}`, { where });
+  }
+  return signRollout(placed.document, undefined, { figures: [], since: new Map() }, at);
 }
 
 /** The group documents of a policy without problems. @param at milliseconds */
@@ -47,6 +110,7 @@ function groupDocuments(policy: PolicySet, at: number): Group[] {
     signedGroup(
       document,
       {
+        rollout: rolloutOf(policy, document.spec.rollout, at),
         productOf: (name) => policy.baselines.get(name)?.document.spec.product,
         windowOf: (name) => policy.windows.get(name)?.document.spec,
       },

@@ -1,5 +1,7 @@
 // The signed documents of one publication. A document that would differ in its date alone stays as it was published,
 // byte for byte, so that relays and hosts fetch nothing for nothing.
+
+import { isFault } from '#manifests/errors';
 import { utcSeconds } from '#manifests/platform/clock';
 import {
   type Ack,
@@ -10,12 +12,12 @@ import {
   type DocumentOf,
   decodeDocument,
   encodeDocument,
-  type Group,
   type ResolvedBaseline,
   type Roster,
   sha256Of,
 } from '#manifests/schema';
 import type { Role } from '../home.ts';
+import type { ResolvedPolicy, Stop } from '../policy/index.ts';
 import type { Published } from './published.ts';
 
 /** A document as a target of a delegated role. */
@@ -48,13 +50,23 @@ async function settle<K extends DocumentKind>(
   const known = published.targets.get(path);
   if (known !== undefined) {
     const bytes = await published.read(path);
-    const before = decodeDocument(kind, bytes, path);
-    if (substance(before) === substance(value)) {
+    const before = decodeIfKind(kind, bytes, path);
+    if (before !== undefined && substance(before) === substance(value)) {
       return { target: { path, role, bytes, sha256: known.sha256, state: 'same' }, value: before };
     }
   }
   const bytes = encodeDocument(kind, value);
   return { target: { path, role, bytes, sha256: sha256Of(bytes), state: known === undefined ? 'new' : 'changed' }, value };
+}
+
+/** Undefined when the published document is of another kind: a recall that became a halt under the same name. */
+function decodeIfKind<K extends DocumentKind>(kind: K, bytes: Uint8Array, path: string): DocumentOf<K> | undefined {
+  try {
+    return decodeDocument(kind, bytes, path);
+  } catch (error) {
+    if (isFault(error, 'document.malformed')) return undefined;
+    throw error;
+  }
 }
 
 /** An approval by name holds since it was first published, not since the last time somebody resolved it. */
@@ -74,10 +86,7 @@ async function keepApprovalDates(published: Published, resolved: ResolvedBaselin
 
 const baselinePath = (name: string) => `policy/baselines/${name}.json.zst`;
 
-export interface DocumentSet {
-  readonly catalogs: readonly Catalog[];
-  readonly baselines: readonly ResolvedBaseline[];
-  readonly groups: readonly Group[];
+export interface DocumentSet extends ResolvedPolicy {
   readonly roster: Roster;
   readonly acks: readonly Ack[];
 }
@@ -92,11 +101,7 @@ export async function settleCatalogs(published: Published, catalogs: readonly Ca
 }
 
 /** Everything but the catalogs. @param now milliseconds */
-export async function settlePolicyAndRoster(
-  published: Published,
-  set: Omit<DocumentSet, 'catalogs'>,
-  now: number,
-): Promise<TargetDocument[]> {
+export async function settlePolicyAndRoster(published: Published, set: DocumentSet, now: number): Promise<TargetDocument[]> {
   const targets: TargetDocument[] = [];
   for (const baseline of set.baselines) {
     const dated = await keepApprovalDates(published, baseline);
@@ -105,9 +110,37 @@ export async function settlePolicyAndRoster(
   for (const group of set.groups) {
     targets.push((await settle(published, 'policy', 'group', `policy/groups/${group.name}.json.zst`, group)).target);
   }
+  for (const recall of set.recalls) {
+    targets.push((await settle(published, 'policy', 'recall', `policy/recalls/${recall.name}.json.zst`, recall)).target);
+  }
+  for (const delegation of set.delegations) {
+    const path = `policy/sites/${delegation.site}.json.zst`;
+    targets.push((await settle(published, 'policy', 'site-delegation', path, delegation)).target);
+  }
+  for (const stop of set.stops) targets.push(await settleStop(published, stop));
   const signedAt = utcSeconds(now);
   targets.push((await settle(published, 'roster', 'roster', 'roster/roster.json.zst', { ...set.roster, signedAt })).target);
   const acks: Acks = { schema: 'patchferry/acks', schemaVersion: 1, signedAt, acks: [...set.acks] };
   targets.push((await settle(published, 'roster', 'acks', 'roster/acks.json.zst', acks)).target);
   return targets;
+}
+
+export const stopPath = (name: string) => `halts/${name}.json.zst`;
+
+/** A halt or a recall that only blocks, for the halts role. */
+export async function settleStop(published: Published, stop: Stop): Promise<TargetDocument> {
+  const settled =
+    'stops' in stop
+      ? await settle(published, 'halts', 'halt', stopPath(stop.name), stop)
+      : await settle(published, 'halts', 'recall', stopPath(stop.name), stop);
+  return settled.target;
+}
+
+/** Everything that is published, as it is: what a publication of one role alone leaves untouched. */
+export async function publishedDocuments(published: Published): Promise<TargetDocument[]> {
+  const documents: TargetDocument[] = [];
+  for (const { path, role, sha256 } of published.targets.values()) {
+    documents.push({ path, role: role as Role, bytes: await published.read(path), sha256, state: 'same' });
+  }
+  return documents;
 }

@@ -6,4 +6,5 @@ export * from './publish.ts';
 export { pinnedRoot, readPublished } from './published.ts';
 export * from './rotate.ts';
 export * from './setup.ts';
+export * from './stops.ts';
 export * from './verify.ts';

@@ -52,6 +52,8 @@ export interface PlanInput {
   readonly now: number;
   /** Sign the timestamp anew even when nothing changed. */
   readonly refresh: boolean;
+  /** Sign these roles alone, whatever else is due; every role unless told. */
+  readonly only?: readonly Role[] | undefined;
 }
 
 /** Which roles have to be signed, in the order of `ROLES`; empty when everything is as it should be. */
@@ -59,6 +61,7 @@ export function planMetadata(input: PlanInput): RoleStep[] {
   const { published, settings, now } = input;
   const steps = new Map<Role, RoleStep>();
   const plan = (role: Role, why: SignReason) => {
+    if (input.only !== undefined && !input.only.includes(role)) return;
     const version = published.files.get(role)?.version ?? 0;
     // A root follows on the last one without a gap (5.3.3); all others may skip versions that were reserved and lost.
     const above = role === 'root' ? version : Math.max(version, input.reserved[role] ?? 0);
@@ -83,6 +86,7 @@ export function planMetadata(input: PlanInput): RoleStep[] {
   }
   if (!published.files.has('targets')) plan('targets', 'first');
   else if (rekeyed('targets') || DELEGATED_ROLES.some(rekeyed)) plan('targets', 'keys');
+  else if (pathsChanged(published)) plan('targets', 'content');
   else if (old('targets')) plan('targets', 'renewal');
 
   if (TOP.some(rekeyed)) plan('root', 'keys');
@@ -214,6 +218,17 @@ function contentChanged(published: Published, role: Role, documents: readonly Ta
   const wanted = documents.filter((document) => document.role === role);
   const here = [...published.targets.values()].filter((target) => target.role === role);
   return here.length !== wanted.length || wanted.some(({ path, sha256 }) => published.targets.get(path)?.sha256 !== sha256);
+}
+
+/** Whether the published delegations allow other paths than this version of the publisher signs. */
+function pathsChanged(published: Published): boolean {
+  const { delegations } = (published.files.get('targets')?.signed ?? {}) as {
+    delegations?: { roles: { name: string; paths?: string[] }[] };
+  };
+  return DELEGATED_ROLES.some((role) => {
+    const paths = delegations?.roles.find(({ name }) => name === role)?.paths ?? [];
+    return paths.toSorted().join() !== [...DELEGATED_PATHS[role]].toSorted().join();
+  });
 }
 
 function softLeft(signed: Readonly<Record<string, unknown>>, now: number): number {

@@ -2,13 +2,11 @@
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { z } from 'zod';
 import { defineFaults, EXIT } from '#manifests/errors';
 import type { Clock } from '#manifests/platform/clock';
-import { readFileBounded, writeFileAtomic } from '#manifests/platform/files';
 import type { Progress } from '#manifests/platform/progress';
 import { openPayloadStore, type PayloadStore, publishFiles, targetFilePath } from '#manifests/repository';
-import { type Ack, type Catalog, canonicalJson, count, type Roster, suggestion } from '#manifests/schema';
+import { type Ack, type Catalog, type Roster, suggestion } from '#manifests/schema';
 import type { CatalogStore } from '../catalog/index.ts';
 import { type PayloadChoice, type PublisherHome, ROLES, type Role } from '../home.ts';
 import { type PolicySet, type ResolvedPolicy, resolvePolicy } from '../policy/index.ts';
@@ -17,6 +15,7 @@ import { settleCatalogs, settlePolicyAndRoster, type TargetDocument } from './do
 import { type KeyRegister, type Keyring, retireKeys } from './keyring.ts';
 import { type PlanInput, planMetadata, type RoleStep, signPlan } from './metadata.ts';
 import { type Published, readPublished } from './published.ts';
+import { readReserved, reserve } from './reserved.ts';
 import { lackingPackages, onlyLacking } from './wanted.ts';
 
 const fault = defineFaults('publish', {
@@ -26,7 +25,6 @@ const fault = defineFaults('publish', {
     next: 'Run `publisher source sync` (the vendor may have newer ones) and publish again: what was fetched is kept. Nothing was published.',
   },
   'source-gone': { exit: EXIT.usage, next: 'Add the source again, or publish with --payloads none.' },
-  versions: { exit: EXIT.handsNeeded, next: 'Remove the file: the versions in the repository are then the highest known.' },
 });
 
 /** Approvals may depend on what payloads tell of severity, so that fetching can approve more; at most so many rounds. */
@@ -272,37 +270,4 @@ function versionsAfter(published: Published, steps: readonly RoleStep[]): Publis
     if (version !== undefined) versions.set(role, version);
   }
   return Object.fromEntries(versions);
-}
-
-const reservedVersions = z.strictObject({
-  schema: z.literal('patchferry/reserved-versions'),
-  schemaVersion: z.literal(1),
-  versions: z.partialRecord(z.enum(ROLES), count),
-});
-type Reserved = z.infer<typeof reservedVersions>['versions'];
-
-const reservedFile = (home: PublisherHome) => join(home.folder, 'versions.json');
-
-/**
- * The highest version each role was ever signed with. Kept beside the repository, so that a repository taken back from a
- * backup does not give out a version twice (hosts would refuse it as a mix-up).
- */
-function readReserved(home: PublisherHome): Reserved {
-  const file = reservedFile(home);
-  const bytes = readFileBounded(file, 64 * 1024);
-  if (bytes === undefined) return {};
-  try {
-    return reservedVersions.parse(JSON.parse(Buffer.from(bytes).toString('utf8'))).versions;
-  } catch (cause) {
-    throw fault('versions', `${file} is damaged`, { where: file, cause });
-  }
-}
-
-function reserve(home: PublisherHome, before: Reserved, steps: readonly RoleStep[]): void {
-  const versions = {
-    ...before,
-    ...Object.fromEntries(steps.map(({ role, version }) => [role, Math.max(version, before[role] ?? 0)])),
-  };
-  const value = reservedVersions.parse({ schema: 'patchferry/reserved-versions', schemaVersion: 1, versions });
-  writeFileAtomic(reservedFile(home), `${canonicalJson(value)}\n`);
 }

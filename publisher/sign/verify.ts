@@ -9,12 +9,18 @@ import { openPayloadStore, payloadPath, payloadsOf } from '#manifests/repository
 import { type Catalog, type DocumentKind, type DocumentOf, decodeDocument, encodePlain, sha256Of } from '#manifests/schema';
 import { type Origin, openOrigin } from '#manifests/transfer';
 import { openTrust, type TrustClient } from '#manifests/trust';
+import { decodeStop } from './stops.ts';
 
 /** What documents lie under which target paths. A path of another form is checked by hash alone. */
 const KINDS: ReadonlyArray<{ readonly path: RegExp; readonly kind: DocumentKind }> = [
   { path: /^catalogs\/[^/]+\.json\.zst$/, kind: 'catalog' },
   { path: /^policy\/baselines\/[^/]+\.json\.zst$/, kind: 'resolved-baseline' },
   { path: /^policy\/groups\/[^/]+\.json\.zst$/, kind: 'group' },
+  { path: /^policy\/recalls\/[^/]+\.json\.zst$/, kind: 'recall' },
+  { path: /^policy\/sites\/[^/]+\.json\.zst$/, kind: 'site-delegation' },
+  { path: /^sites\/[^/]+\/overlay\.json\.zst$/, kind: 'site-overlay' },
+  { path: /^waivers\/[^/]+\.json\.zst$/, kind: 'waiver' },
+  { path: /^feeds\/kev\.json\.zst$/, kind: 'kev' },
   { path: /^roster\/roster\.json\.zst$/, kind: 'roster' },
   { path: /^roster\/acks\.json\.zst$/, kind: 'acks' },
 ];
@@ -140,9 +146,10 @@ async function checkTargets(trust: TrustClient, origin: Origin, verdict: Judge, 
       const bytes = await trust.readTarget(path, origin, options.signal);
       const kind = KINDS.find((one) => one.path.test(path))?.kind;
       if (kind !== undefined) takeDocument(found, kind, bytes, path);
+      else if (path.startsWith('halts/')) decodeStop(bytes, path);
       verdict.ok(
         path,
-        `signed by ${role}, ${bytes.length} bytes, sha256 ${sha256.slice(0, 16)}…${kind === undefined ? ', of no kind known here' : ''}`,
+        `signed by ${role}, ${bytes.length} bytes, sha256 ${sha256.slice(0, 16)}…${kind === undefined && !path.startsWith('halts/') ? ', of no kind known here' : ''}`,
       );
     } catch (error) {
       verdict.refuse(path, error);

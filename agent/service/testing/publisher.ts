@@ -16,6 +16,8 @@ import {
   type Patch,
   type Result,
   type RosterAgent,
+  type SignedHalt,
+  type SignedRecall,
   sha256Of,
 } from '#manifests/schema';
 import {
@@ -46,6 +48,8 @@ export interface Publication {
   readonly members: readonly RosterAgent[];
   readonly group?: Partial<Group>;
   readonly acks?: readonly Ack[];
+  /** Signed by the halts role, whatever they say. */
+  readonly stops?: readonly (SignedHalt | SignedRecall)[];
   /** TUF's own expiry, ms. */
   readonly expires?: number;
 }
@@ -69,7 +73,7 @@ const ALWAYS: Group['windows'][number] = {
   validUntil: null,
 };
 
-const ROLES = ['root', 'targets', 'snapshot', 'timestamp', 'catalog', 'policy', 'roster'] as const;
+const ROLES = ['root', 'targets', 'snapshot', 'timestamp', 'catalog', 'policy', 'roster', 'halts'] as const;
 type Role = (typeof ROLES)[number];
 
 export async function makePublisher(folder: string): Promise<TestPublisher> {
@@ -101,7 +105,7 @@ export async function makePublisher(folder: string): Promise<TestPublisher> {
     repository,
     rootFile,
     recipient,
-    async publish({ releases, members, group = {}, acks = [], expires = far }) {
+    async publish({ releases, members, group = {}, acks = [], stops = [], expires = far }) {
       version += 1;
       const at = utcSeconds(Date.now() - 1_000);
       const patches: Patch[] = [];
@@ -169,6 +173,10 @@ export async function makePublisher(folder: string): Promise<TestPublisher> {
           encodeDocument('acks', { schema: 'patchferry/acks', schemaVersion: 1, signedAt: at, acks: [...acks] }),
         ],
       ];
+      for (const stop of stops) {
+        const bytes = 'stops' in stop ? encodeDocument('halt', stop) : encodeDocument('recall', stop);
+        documents.push(['halts', `halts/${stop.name}.json.zst`, bytes]);
+      }
       await write(documents, expires);
     },
   };
@@ -181,7 +189,7 @@ export async function makePublisher(folder: string): Promise<TestPublisher> {
       files.push({ path: metadataPath(`${version}.${role}.json`), bytes });
       meta[role] = { version, length: bytes.length, sha256: sha256Of(bytes) };
     };
-    for (const role of ['catalog', 'policy', 'roster'] as const) {
+    for (const role of ['catalog', 'policy', 'roster', 'halts'] as const) {
       const own = documents.filter(([owner]) => owner === role);
       const targets = own.map(([, path, bytes]) => ({ path, length: bytes.length, sha256: sha256Of(bytes) }));
       await add(role, buildTargets({ version, expires, targets }));
@@ -196,6 +204,7 @@ export async function makePublisher(folder: string): Promise<TestPublisher> {
           { name: 'catalog', ...keys('catalog'), paths: ['catalogs/*'] },
           { name: 'policy', ...keys('policy'), paths: ['policy/baselines/*', 'policy/groups/*'] },
           { name: 'roster', ...keys('roster'), paths: ['roster/*'] },
+          { name: 'halts', ...keys('halts'), paths: ['halts/*'] },
         ],
       }),
     );
