@@ -8,9 +8,13 @@ import { openAll, type Release } from './testing/publisher.ts';
 /** A host without root and with own software only never gets to these; machine.test.ts has them. */
 const REBOOTS = FAIL_POINTS.filter((name) => /^(?:Reboot|RollbackReboot)\./.test(name));
 const UNDOING = FAIL_POINTS.filter((name) => /^(?:Rollback|Failed)\./.test(name));
-/** Commit and Failed end in their own act, so that nothing comes after it; batches are put back where several packages are one set. */
-const NEVER = ['Commit.done', 'Failed.done', 'Install.restoring'];
-const FORWARD = FAIL_POINTS.filter((name) => !REBOOTS.includes(name) && !UNDOING.includes(name) && !NEVER.includes(name));
+/** Commit and Failed end in their own act, so that nothing comes after it. */
+const NEVER = ['Commit.done', 'Failed.done'];
+/** Only reached where a batch of several patches fails half-way; it has a test of its own. */
+const RESTORING = 'Install.restoring';
+const FORWARD = FAIL_POINTS.filter(
+  (name) => !REBOOTS.includes(name) && !UNDOING.includes(name) && !NEVER.includes(name) && name !== RESTORING,
+);
 
 describe('killed at each place of the journal', () => {
   let host: TestHost;
@@ -62,6 +66,31 @@ describe('killed at each place of the journal', () => {
       chainIsWhole();
     });
   }
+
+  test(`${RESTORING}: a batch that failed half-way is put back, the good patch installed, the bad one named once`, async () => {
+    const release = nextRelease();
+    const bad = { name: 'unpackable-not', version: `${number}.0.0`, content: 'no archive', damaged: true };
+    await host.publish({ releases: [...offered(), bad] });
+    const killed = await host.agent(['once'], { PATCHFERRY_FAILPOINT: RESTORING });
+    assert.equal(killed.signal, 'SIGKILL', `${killed.code} ${killed.out}${killed.err}`);
+    assert.equal(host.tool(), release.content, 'half of the batch was in place when the power went');
+    const ran = await host.agent(['once']);
+    assert.equal(ran.code, 4, `the bad one is left alone for a while: ${ran.out}${ran.err}`);
+    assert.equal(host.tool(), release.content);
+    const [body, ...more] = resultsOf(`tool@${release.version}`);
+    assert.equal(more.length, 0);
+    assert.equal(body?.outcome, 'committed');
+    assert.equal(body?.resumed, 1);
+    assert.deepEqual(
+      body?.failedPatches?.map(({ patch, code }) => [patch, code]),
+      [[`unpackable-not@${number}.0.0`, 'run.install']],
+    );
+    assert.deepEqual(
+      body?.changes.map(({ name, to }) => [name, to]),
+      [['tool', release.version]],
+    );
+    chainIsWhole();
+  });
 
   for (const place of UNDOING.filter((name) => !NEVER.includes(name))) {
     test(`${place}: ends as before, one result`, async () => {

@@ -38,9 +38,13 @@ const DAY = 86_400_000;
 const PRODUCT = 'own-tool';
 
 export interface Release {
+  /** Name of the component, `tool` unless told. */
+  readonly name?: string;
   readonly version: string;
   /** Content of the one file `tool` inside. */
   readonly content: string;
+  /** The payload is what the catalog says it is, and yet no archive that can be unpacked. */
+  readonly damaged?: boolean;
 }
 
 export interface Publication {
@@ -110,7 +114,7 @@ export async function makePublisher(folder: string): Promise<TestPublisher> {
       const at = utcSeconds(Date.now() - 1_000);
       const patches: Patch[] = [];
       for (const release of releases) {
-        const bytes = await archiveOf(folder, release);
+        const bytes = release.damaged === true ? Buffer.from(release.content) : await archiveOf(folder, release);
         const sha256 = sha256Of(bytes);
         const file = join(folder, `.in-${sha256}`);
         fs.writeFileSync(file, bytes);
@@ -226,13 +230,13 @@ async function archiveOf(folder: string, { content }: Release): Promise<Buffer> 
   return Buffer.concat(chunks);
 }
 
-function patchOf({ version }: Release, sha256: string, size: number, at: string): Patch {
+function patchOf({ name = 'tool', version }: Release, sha256: string, size: number, at: string): Patch {
   return {
-    id: `tool@${version}`,
+    id: `${name}@${version}`,
     format: 'archive',
-    source: 'tool',
+    source: name,
     version,
-    title: `tool ${version}`,
+    title: `${name} ${version}`,
     classification: 'security',
     severity: 'high',
     section: '',
@@ -243,7 +247,7 @@ function patchOf({ version }: Release, sha256: string, size: number, at: string)
     firstSeen: at,
     released: null,
     updated: null,
-    packages: [{ name: 'tool', version, arch: 'all', sha256, size, path: `tool-${version}.tar.gz` }],
+    packages: [{ name, version, arch: 'all', sha256, size, path: `${name}-${version}.tar.gz` }],
   };
 }
 
