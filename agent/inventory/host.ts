@@ -57,9 +57,15 @@ export function parseOsRelease(text: string): Record<string, string> {
   return fields;
 }
 
-/** `debian-12` from ID and VERSION_ID; null when they do not make a product's name (Debian testing has no VERSION_ID). */
+/**
+ * `debian-12` from ID and VERSION_ID; null when they do not make a product's name (Debian testing has no VERSION_ID). Red Hat's
+ * kind (RHEL, Rocky, Alma, Oracle, CentOS) is named by its major release: their repositories go on through the minor ones.
+ */
 export function productOf(fields: Record<string, string>): string | null {
-  const product = `${fields['ID'] ?? ''}-${fields['VERSION_ID'] ?? ''}`.toLowerCase();
+  const id = fields['ID'] ?? '';
+  const byMajor = id === 'rhel' || id === 'ol' || (fields['ID_LIKE'] ?? '').split(' ').includes('rhel');
+  const version = byMajor ? (fields['VERSION_ID'] ?? '').split('.')[0] : fields['VERSION_ID'];
+  const product = `${id}-${version ?? ''}`.toLowerCase();
   return /^[a-z0-9][a-z0-9.]*-[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?$/.test(product) && product.length <= 63 ? product : null;
 }
 
@@ -79,10 +85,22 @@ export function readBootId(): string {
   return readFirstLine('/proc/sys/kernel/random/boot_id') ?? 'unknown';
 }
 
+/** When this system (a machine or a container) was started, in milliseconds of its clock; undefined where nothing tells. */
+export function readBootedAt(): number | undefined {
+  try {
+    return fs.statSync('/proc/1').mtimeMs;
+  } catch {
+    return undefined;
+  }
+}
+
 /** The running kernel and every release whose image is on disk (module folders without an image are left-overs, not kernels). */
 export function readKernels(root: string): { running: string; installed: string[] } {
   const installed = new Set<string>();
-  for (const name of namesIn(join(root, 'boot'))) if (name.startsWith('vmlinuz-')) installed.add(name.slice('vmlinuz-'.length));
+  for (const name of namesIn(join(root, 'boot'))) {
+    // A rescue image is a copy of some kernel under the machine's id, not a release.
+    if (name.startsWith('vmlinuz-') && !name.startsWith('vmlinuz-0-rescue-')) installed.add(name.slice('vmlinuz-'.length));
+  }
   const modules = join(root, 'usr/lib/modules');
   for (const name of namesIn(modules)) if (fs.existsSync(join(modules, name, 'vmlinuz'))) installed.add(name);
   const order = new Intl.Collator('en', { numeric: true });

@@ -3,9 +3,20 @@ import { join } from 'node:path';
 import { type Clock, utcSeconds } from '#manifests/platform/clock';
 import { type Inventory, sha256Of } from '#manifests/schema';
 import { installedFrom, nativeArch, readDpkgEntries } from './dpkg-status.ts';
-import { readBootId, readComponents, readFreeBytes, readHostname, readKernels, readProduct, readZone } from './host.ts';
+import {
+  readBootedAt,
+  readBootId,
+  readComponents,
+  readFreeBytes,
+  readHostname,
+  readKernels,
+  readProduct,
+  readZone,
+} from './host.ts';
+import { installedFromRpm, nativeRpmArch, readRpmEntries, readRpmHolds, waitingForReboot } from './rpm.ts';
 
 export { type DpkgEntry, nativeArch, readDpkgEntries, readDpkgPackages } from './dpkg-status.ts';
+export { readRpmEntries } from './rpm.ts';
 
 /** Where `archive` components live when nothing else is set. */
 export const DEFAULT_ARCHIVE_ROOT = '/opt/patchferry/components';
@@ -26,28 +37,36 @@ const DEBIAN_ARCH: Readonly<Record<string, string>> = { x64: 'amd64', arm64: 'ar
 
 /**
  * Takes the inventory of this host. What cannot be found out is left out; only a package database that cannot be read is an
- * error, because deciding from half of it would be wrong. @throws inventory.package-database, files.*
+ * error, because deciding from half of it would be wrong. Where dpkg manages nothing, rpm is asked.
+ * @throws inventory.package-database, inventory.rpm-database, files.*
  */
 export async function takeInventory(options: InventoryOptions): Promise<Inventory> {
   const root = options.root ?? '/';
   const entries = readDpkgEntries(root) ?? [];
   const key = ({ name, arch }: { name: string; arch: string }) => `${name}:${arch}`;
+  const rpms = entries.length === 0 ? ((await readRpmEntries(root)) ?? []) : [];
   const { product, title } = readProduct(root);
   const facts = options.facts === false ? {} : await (await import('./facts.ts')).readFacts();
   if (title !== undefined) facts['os.title'] = title;
+  const bootedAt = root === '/' ? readBootedAt() : undefined;
+  const waiting = bootedAt === undefined ? [] : waitingForReboot(rpms, bootedAt);
+  if (waiting.length > 0) facts['reboot.packages'] = waiting.join(', ');
   return {
     schema: 'patchferry/inventory',
     schemaVersion: 1,
     takenAt: utcSeconds(options.clock.now()),
     hostname: readHostname(root),
     product,
-    arch: nativeArch(entries) ?? DEBIAN_ARCH[process.arch] ?? process.arch,
+    arch: nativeArch(entries) ?? nativeRpmArch(rpms) ?? DEBIAN_ARCH[process.arch] ?? process.arch,
     bootId: readBootId(),
     kernels: readKernels(root),
     zone: readZone(root),
     labels: options.labels,
     facts,
-    packages: installedFrom(entries).toSorted((a, b) => (key(a) < key(b) ? -1 : 1)),
+    packages:
+      rpms.length > 0
+        ? installedFromRpm(rpms, readRpmHolds(root))
+        : installedFrom(entries).toSorted((a, b) => (key(a) < key(b) ? -1 : 1)),
     components: readComponents(options.archiveRoot ?? join(root, DEFAULT_ARCHIVE_ROOT)),
     freeBytes: readFreeBytes(root),
   };

@@ -6,7 +6,7 @@ import type { Inventory } from '#manifests/schema';
 import { comparatorFor } from '#manifests/versions';
 
 /** What says that the host needs a reboot, a line each; empty when nothing does. `root` is `/` but in tests. */
-export function rebootEvidence({ kernels }: Pick<Inventory, 'kernels'>, root = '/'): string[] {
+export function rebootEvidence({ kernels, facts }: Pick<Inventory, 'kernels' | 'facts'>, root = '/'): string[] {
   const evidence: string[] = [];
   const compare = comparatorFor('deb');
   const newest = kernels.installed.toSorted(compare).at(-1);
@@ -14,6 +14,8 @@ export function rebootEvidence({ kernels }: Pick<Inventory, 'kernels'>, root = '
   if (newest !== undefined && newest !== kernels.running && kernels.installed.includes(kernels.running)) {
     evidence.push(`kernel ${kernels.running} runs, ${newest} is installed`);
   }
+  const replaced = facts['reboot.packages']; // rpm: what needs-restarting names, installed since the start
+  if (replaced !== undefined) evidence.push(`only a start brings into use: ${replaced}`);
   const marker = [join(root, 'run/reboot-required'), join(root, 'var/run/reboot-required')].find((path) => fs.existsSync(path));
   if (marker !== undefined) {
     const packages = fs.existsSync(`${marker}.pkgs`) ? fs.readFileSync(`${marker}.pkgs`, 'utf8').slice(0, 2_000) : '';

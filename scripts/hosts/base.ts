@@ -1,45 +1,65 @@
-// The stale Debian tree that all test hosts start from: made once by mmdebstrap without security updates, kept as a tar.
+// The stale Debian trees that test hosts start from: made once by mmdebstrap without security updates, kept as a tar.
 import * as fs from 'node:fs';
 import { join, resolve } from 'node:path';
 import { takeLock } from '#manifests/platform/lock';
 import { runOrThrow } from '#manifests/platform/process';
 import { debianMirrors } from './apt-sources.ts';
 
-/** What a host has beyond the essential packages; several of these have security updates waiting. */
-const INCLUDE = [
-  'systemd',
-  'systemd-sysv',
-  'dbus',
-  'openssl',
-  'curl',
-  'nginx-light',
-  'openssh-server',
-  'python3',
-  'git',
-  'iputils-ping',
-  'libcap2-bin',
-  'btrfs-progs',
-  'debian-archive-keyring',
-  'libatomic1', // Node needs it, beside what every Debian has (libc6, libstdc++6)
-];
+/** What a host has beyond the essential packages. */
+const INCLUDE = {
+  /** Several of these have security updates waiting. */
+  debian: [
+    'systemd',
+    'systemd-sysv',
+    'dbus',
+    'openssl',
+    'curl',
+    'nginx-light',
+    'openssh-server',
+    'python3',
+    'git',
+    'iputils-ping',
+    'libcap2-bin',
+    'btrfs-progs',
+    'debian-archive-keyring',
+    'libatomic1', // Node needs it, beside what every Debian has (libc6, libstdc++6)
+  ],
+  /** Programs of an RPM host. Debian builds the same dnf and rpm; what they install comes from a repository of our own (rpm/). */
+  rpm: [
+    'systemd',
+    'systemd-sysv',
+    'dbus',
+    'rpm',
+    'dnf',
+    'dnf-plugins-core',
+    'gnupg',
+    'libcap2-bin',
+    'btrfs-progs',
+    'procps',
+    'libatomic1',
+  ],
+} as const;
+
+export type TreeKind = keyof typeof INCLUDE;
 
 const MINUTES = 60_000;
 
 export const CACHE_FOLDER = resolve(import.meta.dirname, '../../.cache/hosts');
 
 /** Makes the tar of the stale tree when it is not there yet, and gives its path. Two callers at once: the second waits. */
-export async function staleDebianTar(release: string, say: (line: string) => void): Promise<string> {
-  const tar = join(CACHE_FOLDER, `stale-2-${release}.tar`);
-  const lock = await lockOrWait(join(CACHE_FOLDER, `.${release}.lock`));
+export async function staleDebianTar(release: string, say: (line: string) => void, kind: TreeKind = 'debian'): Promise<string> {
+  const name = kind === 'debian' ? release : `${release}-${kind}`;
+  const tar = join(CACHE_FOLDER, `stale-2-${name}.tar`);
+  const lock = await lockOrWait(join(CACHE_FOLDER, `.${name}.lock`));
   try {
     if (fs.existsSync(tar)) return tar;
     const mirrors = await debianMirrors(release);
     if (mirrors === undefined) throw new Error(`apt on this machine has no sources for Debian ${release}`);
-    say(`making a Debian ${release} tree without its security updates (mmdebstrap, about half a minute)`);
+    say(`making a Debian ${name} tree without its security updates (mmdebstrap, about half a minute)`);
     const making = `${tar}.making`;
     fs.rmSync(making, { force: true });
     const source = `deb [signed-by=${mirrors.keyring}] ${mirrors.archive} ${release} main`;
-    const args = ['--variant=minbase', '--format=tar', `--include=${INCLUDE.join(',')}`, release, making, source];
+    const args = ['--variant=minbase', '--format=tar', `--include=${INCLUDE[kind].join(',')}`, release, making, source];
     await runOrThrow('mmdebstrap', args, { timeoutMs: 10 * MINUTES });
     fs.renameSync(making, tar);
     return tar;

@@ -5,12 +5,14 @@ import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { run, runOrThrow } from '#manifests/platform/process';
-import { staleDebianTar } from './base.ts';
+import { staleDebianTar, type TreeKind } from './base.ts';
 import { TestHost } from './host.ts';
 
 export interface LabOptions {
   /** Debian release of the hosts; `bookworm` unless told. */
   readonly release?: string;
+  /** Which tree: `debian` unless told; `rpm` has the programs of an RPM host (see rpm.ts). */
+  readonly tree?: TreeKind;
   readonly fileSystem?: 'btrfs' | 'ext4';
   /** Size of the loop file in MiB (it is sparse). */
   readonly sizeMiB?: number;
@@ -39,7 +41,7 @@ export class Lab {
   static async open(options: LabOptions = {}): Promise<Lab> {
     await removeAbandonedLabs();
     const say = options.say ?? (() => undefined);
-    const tar = await staleDebianTar(options.release ?? 'bookworm', say);
+    const tar = await staleDebianTar(options.release ?? 'bookworm', say, options.tree);
     const lab = new Lab(fs.mkdtempSync(join(tmpdir(), 'patchferry-lab-')), options.fileSystem ?? 'btrfs');
     fs.mkdirSync(REGISTER, { recursive: true });
     fs.writeFileSync(lab.#register, lab.folder);
