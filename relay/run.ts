@@ -23,9 +23,12 @@ import { openLine } from './line.ts';
 import {
   collectGarbage,
   currentGeneration,
+  type Here,
   mirrorLayout,
+  openPreStage,
   openPull,
   readCurrentTarget,
+  STAGE_LIMITS,
   type SyncReport,
   syncMirror,
 } from './mirror/index.ts';
@@ -96,11 +99,26 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
     signal,
     quotaBytes: quotaBytesOf(settings),
     payloadsNow: line.payloadsNow,
+    pinned: () => staging.pinned(),
   });
   const roster = rosterSource(folders.mirror, log);
   const soon = debounce(RUN_LIMITS.gatherMs, () => void forward());
   const inbox = openInbox(spool, ledger, roster, log, soon.call);
   const site = openSite({ folders, rebootLeases: settings.rebootLeases, clock, log, settle: () => spool.counts() });
+  const here = () => ({ site: settings.site, heard: site.heard(), zone: settings.line.zone });
+  const staging = openPreStage({
+    mirror: folders.mirror,
+    file: folders.staging,
+    origins,
+    hours: settings.preStageHours,
+    here,
+    clock,
+    log,
+    signal,
+    quotaBytes: quotaBytesOf(settings),
+    payloadsNow: line.payloadsNow,
+    makeRoom: () => payloads.makeRoom(),
+  });
   const limits = { limitBytes: INBOX_LIMITS.envelopeBytes, memoryBytes: INBOX_LIMITS.memoryBytes };
   const post = (kind: 'results' | 'enrolments', take: (bytes: Uint8Array) => Promise<{ status: number; body: object }>) => ({
     ...limits,
@@ -116,11 +134,12 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
   const sync = () => {
     syncing ??= syncOnce(
       settings,
-      { clock, log, signal, payloadsNow: line.payloadsNow, makeRoom: () => payloads.makeRoom() },
+      { clock, log, signal, payloadsNow: line.payloadsNow, here, makeRoom: () => payloads.makeRoom() },
       origins,
     )
       .then((report) => {
         site.fetched(report?.fetchedBytes ?? 0);
+        if (report?.changed === true) void stage();
         return report;
       })
       .finally(() => {
@@ -128,6 +147,12 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
         syncAt = nextSyncAt(clock.monotonic(), readStatus(folders.status).failuresInARow, settings.syncEvery, random());
       });
     return syncing;
+  };
+
+  let stageAt = 0;
+  const stage = async () => {
+    stageAt = clock.monotonic() + STAGE_LIMITS.lookMs;
+    site.fetched(await staging.look());
   };
 
   let forwardAt = 0;
@@ -195,6 +220,7 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
       () => {
         site.tick();
         if (origins.length > 0 && clock.monotonic() >= syncAt) void sync();
+        if (syncing === undefined && clock.monotonic() >= stageAt) void stage();
         if (hops.length > 0 && clock.monotonic() >= forwardAt) void forward();
       },
       { suppressMissedWarning: true },
@@ -216,7 +242,7 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
         soon.cancel();
         await server.close();
         site.close();
-        await Promise.allSettled([syncing, forwarding, drop.idle()]);
+        await Promise.allSettled([syncing, forwarding, drop.idle(), staging.idle()]);
         await payloads.close();
         await spool.close().catch((error: Error) => log.error({ error: error.message }, 'the spool could not be flushed'));
         await Promise.allSettled([...origins, ...hops].map((each) => each.close()));
@@ -237,8 +263,9 @@ async function syncOnce(
     log,
     signal,
     payloadsNow,
+    here,
     makeRoom,
-  }: { clock: Clock; log: Log; signal: AbortSignal; payloadsNow: () => boolean; makeRoom: () => unknown },
+  }: { clock: Clock; log: Log; signal: AbortSignal; payloadsNow: () => boolean; here: () => Here; makeRoom: () => unknown },
   origins: readonly Origin[],
 ): Promise<SyncReport | undefined> {
   const folders = foldersOf(settings);
@@ -251,6 +278,7 @@ async function syncOnce(
       products: settings.products,
       quotaBytes: quotaBytesOf(settings),
       payloadsNow,
+      here,
       clock,
       log,
       signal,

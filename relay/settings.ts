@@ -36,6 +36,8 @@ export const relaySettings = z.strictObject({
   products: list(name, 1_000).default([]),
   /** MiB that payloads may take; without, as much as there is. */
   quotaMiB: z.int().min(1).max(100_000_000).optional(),
+  /** Hours before a window opens from which on what its hosts will need is brought here, whatever `payloads` says; 0 never. */
+  preStageHours: z.int().min(0).max(720).default(24),
   ...lineSettings,
   /** Name of this site, as the publisher knows it; needed for bundles. */
   site: name.optional(),
@@ -115,6 +117,8 @@ export interface RelayFolders {
   readonly leases: string;
   /** Who was heard when, and what went over the line. */
   readonly observed: string;
+  /** What windows that open soon need, and how much of it is here. */
+  readonly staging: string;
   /** The two folders that all of these lie in. */
   readonly state: string;
   readonly cache: string;
@@ -133,6 +137,7 @@ export function foldersOf({ stateDir, cacheDir }: Pick<RelaySettings, 'stateDir'
     status: join(stateDir, 'status.json'),
     leases: join(stateDir, 'leases.json'),
     observed: join(stateDir, 'observed.json'),
+    staging: join(stateDir, 'staging.json'),
     state: stateDir,
     cache: cacheDir,
     courier: join(stateDir, 'courier'),

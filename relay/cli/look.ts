@@ -6,7 +6,7 @@ import { writeFileAtomic } from '#manifests/platform/files';
 import { formatBytes } from '#manifests/platform/progress';
 import { openTrust } from '#manifests/trust';
 import { waitingIn } from '../inbox/index.ts';
-import { collectGarbage, currentGeneration, mirrorLayout, summaryOf, verifyMirror } from '../mirror/index.ts';
+import { collectGarbage, currentGeneration, mirrorLayout, readStaging, summaryOf, verifyMirror } from '../mirror/index.ts';
 import { foldersOf, settingsOf } from '../settings.ts';
 import { gatherFacts, renderSite } from '../site/index.ts';
 import { readStatus } from '../status.ts';
@@ -27,6 +27,7 @@ export const status: CommandSpec = {
     const generation = currentGeneration(mirrorLayout(folders.mirror));
     const last = readStatus(folders.status);
     const waiting = waitingIn(folders.inbox);
+    const staging = readStaging(folders.staging);
     const freshness =
       generation === undefined ? undefined : openTrust({ folder: folders.trust, now: () => systemClock.now() }).freshness();
     const concerns = [
@@ -49,6 +50,10 @@ export const status: CommandSpec = {
           ]),
       `last sync:  ${last.lastGoodSync ?? 'never'}${last.lastSync !== last.lastGoodSync ? ` (tried ${last.lastSync})` : ''}`,
       `waiting:    ${waiting.results} results, ${waiting.enrolments} enrolments`,
+      ...(staging?.openings ?? []).map(
+        ({ group, window, opensAt, payloads, here }) =>
+          `staged:     ${here} of ${payloads} payloads for ${group}, window ${window} at ${opensAt}`,
+      ),
       ...last.failures.map(({ origin, code, message }) => `failure:    ${origin}: ${message} (${code})`),
       ...concerns.map((concern) => `look at:    ${concern}`),
     ];
@@ -66,6 +71,7 @@ export const status: CommandSpec = {
         failures: last.failures,
         failuresInARow: last.failuresInARow,
         waiting,
+        staging,
         concerns,
       },
     });

@@ -9,6 +9,8 @@ export {
   readCurrentTarget,
   summaryOf,
 } from './generations.ts';
+export type { Here } from './openings.ts';
+export { openPreStage, readStaging, STAGE_LIMITS, type Staging } from './prestage.ts';
 export { openPull, type Pull, type Pulled } from './pull.ts';
 export { type SyncOptions, type SyncReport, syncMirror } from './sync.ts';
 export { type VerifyReport, verifyMirror } from './verify.ts';

@@ -1,12 +1,12 @@
 // On demand: a payload that a verified catalog names and that is not here is fetched from the upstream when somebody asks for
 // it, checked while it arrives, and only then served. And making room: what no selection pins goes, least recently used first.
 import { join } from 'node:path';
-import { isFault } from '#manifests/errors';
 import type { Clock } from '#manifests/platform/clock';
 import type { Log } from '#manifests/platform/log';
 import { openPayloadStore, type PayloadStore, targetFilePath } from '#manifests/repository';
 import { failover, type Origin } from '#manifests/transfer';
 import { checkedBytes, currentGeneration, mirrorLayout } from './generations.ts';
+import { isMissing } from './prestage.ts';
 import { openUsage } from './usage.ts';
 import { type Documents, namedPayloads, readInto, wantedPayloads } from './wanted.ts';
 
@@ -40,6 +40,8 @@ export interface PullOptions {
   readonly signal: AbortSignal;
   readonly quotaBytes?: number | undefined;
   readonly payloadsNow?: (() => boolean) | undefined;
+  /** Hashes that stay besides: what a window soon needs. */
+  readonly pinned?: (() => ReadonlySet<string>) | undefined;
   /** Milliseconds; `PULL_LIMITS.answerMs` otherwise. */
   readonly answerMs?: number | undefined;
 }
@@ -129,8 +131,12 @@ export function openPull(options: PullOptions): Pull {
     const here = [...store().list()];
     let used = here.reduce((sum, { size }) => sum + size, 0);
     const lastUsed = (sha256: string) => usage.lastUsed.get(sha256) ?? 0;
+    const staged = options.pinned?.() ?? new Set();
     const loose = here
-      .filter(({ sha256 }) => !state.pinned.has(sha256) && !(Math.abs(now - lastUsed(sha256)) < PULL_LIMITS.leaseMs))
+      .filter(
+        ({ sha256 }) =>
+          !state.pinned.has(sha256) && !staged.has(sha256) && !(Math.abs(now - lastUsed(sha256)) < PULL_LIMITS.leaseMs),
+      )
       .toSorted((a, b) => lastUsed(a.sha256) - lastUsed(b.sha256));
     for (const { sha256, size } of loose) {
       if (used <= quotaBytes) break;
@@ -179,11 +185,4 @@ export function openPull(options: PullOptions): Pull {
       usage.save();
     },
   };
-}
-
-/** Whether all that was asked said that it does not have it. */
-function isMissing(error: unknown): boolean {
-  if (isFault(error, 'transfer.missing')) return true;
-  const all = (error as Error).cause;
-  return all instanceof AggregateError && all.errors.every((each) => isFault(each, 'transfer.missing'));
 }

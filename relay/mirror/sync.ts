@@ -21,6 +21,7 @@ import {
   pruneNext,
   switchTo,
 } from './generations.ts';
+import { type GroupDocuments, groupsHere, type Here, inOrderOfNeed, neededFor, openingsOf, readGroupInto } from './openings.ts';
 import { readUsage } from './usage.ts';
 import { type Documents, type PayloadChoice, readInto, selectionName, type WantedPayload, wantedPayloads } from './wanted.ts';
 
@@ -50,6 +51,8 @@ export interface SyncOptions {
   readonly quotaBytes?: number | undefined;
   /** Whether payloads may come at this moment; those that may not wait for a later sync. */
   readonly payloadsNow?: (() => boolean) | undefined;
+  /** Whose windows say in which order payloads come; without, they come in no particular one. */
+  readonly here?: (() => Here) | undefined;
   readonly clock: Clock;
   readonly log: Log;
   readonly signal?: AbortSignal | undefined;
@@ -141,7 +144,7 @@ async function bringHere(
   const keep = new Set<string>();
   const documents = await bringDocuments(origin, trust, options, layout, before, keep);
   const metadata = placeMetadata(trust, layout, before, keep);
-  const wanted = wantedPayloads(documents.read, { ...options, asked: readUsage(layout).asked });
+  const wanted = wantedInOrder(documents, options, layout);
   const payloads = await bringPayloads(origin, store, wanted, options);
   if (before !== undefined) carryOver(layout, before, keep);
   pruneNext(layout, keep);
@@ -193,6 +196,23 @@ function isComplete(layout: MirrorLayout, generation: Generation, trust: TrustCl
   return trusted !== undefined && here !== undefined && Buffer.from(here).equals(trusted.bytes);
 }
 
+interface BroughtDocuments {
+  readonly read: Documents;
+  readonly groups: GroupDocuments;
+  readonly fetched: number;
+  readonly fetchedBytes: number;
+}
+
+/** What is to be had: for the window that opens first, first. */
+function wantedInOrder({ read, groups }: BroughtDocuments, options: SyncOptions, layout: MirrorLayout): WantedPayload[] {
+  const selection = { ...options, asked: readUsage(layout).asked };
+  const wanted = wantedPayloads(read, selection);
+  const here = options.here?.();
+  if (here === undefined) return wanted;
+  const openings = openingsOf(groupsHere(groups, here), options.clock.now(), here.zone);
+  return inOrderOfNeed(wanted, neededFor(openings, read, selection));
+}
+
 /** Brings every signed document into the generation in the making: from there, from the generation before, or anew. */
 async function bringDocuments(
   origin: Origin,
@@ -201,8 +221,9 @@ async function bringDocuments(
   layout: MirrorLayout,
   before: Generation | undefined,
   keep: Set<string>,
-): Promise<{ read: Documents; fetched: number; fetchedBytes: number }> {
+): Promise<BroughtDocuments> {
   const read: Documents = { catalogs: [], baselines: [] };
+  const groups: GroupDocuments = { groups: [], roster: undefined };
   let fetched = 0;
   let fetchedBytes = 0;
   const old = before === undefined ? undefined : join(layout.generations, String(before.number));
@@ -225,9 +246,11 @@ async function bringDocuments(
     options.signal?.throwIfAborted();
     const path = targetFilePath(target.path, target.sha256);
     keep.add(path);
-    readInto(read, target.path, await bring(target, path));
+    const bytes = await bring(target, path);
+    readInto(read, target.path, bytes);
+    if (options.here !== undefined) readGroupInto(groups, target.path, bytes);
   }
-  return { read, fetched, fetchedBytes };
+  return { read, groups, fetched, fetchedBytes };
 }
 
 function placeMetadata(trust: TrustClient, layout: MirrorLayout, before: Generation | undefined, keep: Set<string>): string[] {

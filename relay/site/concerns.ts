@@ -5,7 +5,7 @@ import type { SiteFacts, SiteHost } from './facts.ts';
 import { CONCERNS } from './limits.ts';
 
 export interface Concern {
-  /** disk, mirror, upstream, expiry, clock, roster, spool, leases, hosts */
+  /** disk, mirror, upstream, expiry, clock, roster, spool, staging, leases, hosts */
   readonly about: string;
   /** `bad`: something does not work now. */
   readonly level: 'old' | 'bad';
@@ -22,7 +22,15 @@ export function evidenceAge({ lastResult }: SiteHost, at: number): number | null
 
 export function concernsOf(facts: SiteFacts): Concern[] {
   const at = Date.parse(facts.at);
-  return [...disk(facts), ...mirror(facts), ...fresh(facts, at), ...roster(facts, at), ...spool(facts, at), ...rest(facts, at)];
+  return [
+    ...disk(facts),
+    ...mirror(facts),
+    ...fresh(facts, at),
+    ...roster(facts, at),
+    ...spool(facts, at),
+    ...staged(facts, at),
+    ...rest(facts, at),
+  ];
 }
 
 function disk({ disks }: SiteFacts): Concern[] {
@@ -144,6 +152,22 @@ function spool({ waiting, waitingSince }: SiteFacts, at: number): Concern[] {
       next: 'Read the reasons beside them in inbox/refused, then remove them.',
     });
   return concerns;
+}
+
+function staged({ staging }: SiteFacts, at: number): Concern[] {
+  const late = (staging?.openings ?? []).filter(
+    ({ payloads, here, opensAt }) => here < payloads && Date.parse(opensAt) - at < CONCERNS.stagingHours * HOUR,
+  );
+  const first = late[0];
+  if (first === undefined || staging === null) return [];
+  return [
+    {
+      about: 'staging',
+      level: 'old',
+      says: `window ${first.window} of ${first.group} opens ${momentText(first.opensAt)} and ${several(first.payloads - first.here, 'payload')} for it ${first.payloads - first.here === 1 ? 'is' : 'are'} not here${staging.says === '' ? '' : `: ${staging.says}`}`,
+      next: 'Look at the line and the quota; hosts still get each from here when they ask for it, if the upstream has it.',
+    },
+  ];
 }
 
 function rest({ leases, hosts }: SiteFacts, at: number): Concern[] {

@@ -3,7 +3,7 @@ import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { type Clock, utcSeconds } from '#manifests/platform/clock';
 import { type Freshness, openTrust } from '#manifests/trust';
-import { currentGeneration, generationNumbers, mirrorLayout } from '../mirror/index.ts';
+import { currentGeneration, generationNumbers, mirrorLayout, readStaging, type Staging } from '../mirror/index.ts';
 import type { RelayFolders } from '../settings.ts';
 import { type RelayStatus, readStatus } from '../status.ts';
 import { type SignedSource, type SignedStop, signedSource } from './documents.ts';
@@ -61,6 +61,8 @@ export interface SiteFacts {
   /** Null when the file of leases cannot be understood. */
   readonly leases: readonly (Lease & { readonly title: string })[] | null;
   readonly stops: readonly SignedStop[];
+  /** Payloads brought ahead of windows; null before the first look. */
+  readonly staging: Staging | null;
 }
 
 export interface GatherOptions {
@@ -133,6 +135,7 @@ export function gatherFacts({ folders, clock, ...given }: GatherOptions): SiteFa
     disks: [diskOf('state', folders.state), diskOf('cache', folders.cache)].flatMap((disk) => disk ?? []),
     days: observed.days,
     leases: leases?.map((lease) => ({ ...lease, title: roster?.get(lease.id)?.title ?? lease.id })) ?? null,
+    staging: readStaging(folders.staging),
     stops: documents.stops().filter((stop) => !isOver(stop, now)),
   };
 }

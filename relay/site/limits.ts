@@ -13,6 +13,8 @@ export const SITE_LIMITS = {
   observedFileBytes: 256 * 1024 * 1024,
   /** Milliseconds between two writes of what was observed. */
   observedEveryMs: 60_000,
+  /** Milliseconds for which a host whose result came here counts as one of this relay's. */
+  heardMs: 30 * 86_400_000,
   /** Days of line usage that are kept. */
   usageDays: 35,
   /** Milliseconds for which what was gathered is told again, or so many times what it took to gather. */
@@ -35,6 +37,8 @@ export const CONCERNS = {
   silentHours: 72,
   /** Days that the roster's signature is old. */
   rosterDays: 60,
+  /** Hours before a window opens for which something is lacking. */
+  stagingHours: 2,
   /** Hours before the hard expiry. */
   expiryHours: 48,
 } as const;

@@ -29,6 +29,7 @@ export const METRICS = {
   patchferry_relay_roster_signed_timestamp_seconds: ['gauge', 'When the roster was signed.'],
   patchferry_relay_leases: ['gauge', 'Reboot leases that are held, by group.'],
   patchferry_relay_halts: ['gauge', 'Halts and blocking recalls that the publisher has signed.'],
+  patchferry_relay_staged_payloads: ['gauge', 'Payloads that windows which open soon need, by where they are.'],
   patchferry_relay_lease_answers_total: ['counter', 'Answers to lease requests by kind.'],
   patchferry_relay_envelopes_total: ['counter', 'Results and enrolments that came, by kind and answer.'],
   patchferry_relay_passed_on_total: ['counter', 'Results and enrolments brought to the next hop.'],
@@ -96,6 +97,7 @@ export function renderMetrics(facts: SiteFacts, counters: Counters): string {
     patchferry_relay_roster_signed_timestamp_seconds: seconds(facts.rosterSignedAt),
     patchferry_relay_leases: [...byGroup].map(([group, leases]) => [{ group }, leases.length]),
     patchferry_relay_halts: one(facts.stops.length),
+    patchferry_relay_staged_payloads: stagedSamples(facts),
     patchferry_relay_lease_answers_total: [...counters.leaseAnswers].map(([kind, count]) => [{ kind }, count]),
     patchferry_relay_envelopes_total: [...counters.envelopes].map(([name, count]) => {
       const [kind = '', status = ''] = name.split(' ');
@@ -113,6 +115,16 @@ export function renderMetrics(facts: SiteFacts, counters: Counters): string {
     return [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`, ...samples[name].map((sample) => lineOf(name, sample))];
   });
   return `${lines.join('\n')}\n`;
+}
+
+function stagedSamples({ staging }: SiteFacts): Sample[] {
+  if (staging === null) return [];
+  const sum = (name: 'payloads' | 'here') => staging.openings.reduce((total, opening) => total + opening[name], 0);
+  const [wanted, here] = [sum('payloads'), sum('here')];
+  return [
+    [{ state: 'here' }, here],
+    [{ state: 'lacking' }, wanted - here],
+  ];
 }
 
 function lineOf(name: string, [labels, value]: Sample): string {

@@ -63,6 +63,11 @@ export function readObserved(file: string): Observations {
   }
 }
 
+/** Agents whose last result is not older than `SITE_LIMITS.heardMs`. @param at milliseconds */
+export function heardLately({ agents }: Observations, at: number): ReadonlySet<string> {
+  return new Set([...agents].flatMap(([id, seen]) => (at - Date.parse(seen.at) <= SITE_LIMITS.heardMs ? [id] : [])));
+}
+
 export function openObserver(file: string, clock: Clock): Observer {
   const before = readObserved(file);
   const agents = new Map(before.agents);

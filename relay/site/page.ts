@@ -12,9 +12,11 @@ import {
   textOf,
 } from '#manifests/page';
 import { formatBytes } from '#manifests/platform/progress';
+import { cell, limited, when } from './cells.ts';
 import { concernsOf, evidenceAge } from './concerns.ts';
 import type { SiteFacts, SiteHost } from './facts.ts';
-import { CONCERNS, SITE_LIMITS } from './limits.ts';
+import { CONCERNS } from './limits.ts';
+import { stagingPart } from './local.ts';
 
 /** Where the page is served. */
 export const PAGE_PATHS = ['/site/', '/site'] as const;
@@ -59,6 +61,7 @@ ${figures(facts, members, at)}
 ${hostTable(facts, at)}
 ${stopTable(facts)}
 ${leaseTable(facts, at)}
+${stagingPart(facts)}
 ${lineTable(facts)}
 ${mirrorPart(facts)}
 </main>
@@ -107,22 +110,7 @@ ${figure('Metadata lasts', facts.freshness === null || facts.freshness.expires =
 </dl>`;
 }
 
-const when = (moment: string | null): Markup => html`<span class="when">${momentText(moment)}</span>`;
-
 const ageOf = (moment: string, at: number): number => Math.max(0, Math.floor((at - Date.parse(moment)) / 1_000));
-
-function limited<T>(rows: readonly T[], one: string): { shown: readonly T[]; says: string } {
-  const shown = rows.slice(0, SITE_LIMITS.rows);
-  return {
-    shown,
-    says: shown.length === rows.length ? '' : ` The first ${countText(shown.length)} of ${several(rows.length, one)}.`,
-  };
-}
-
-const cell = (label: string, value: Piece, kind: 'n' | 'text' = 'text'): Markup =>
-  kind === 'n'
-    ? html`<td class="n${value === '–' ? ' quiet' : ''}" data-label="${label}">${value}</td>`
-    : html`<td${value === '–' && html` class="none"`} data-label="${label}"><span>${value}</span></td>`;
 
 function hostTable(facts: SiteFacts, at: number): Markup {
   if (facts.hosts.length === 0)

@@ -12,7 +12,7 @@ import { leaseService } from './fleetlock.ts';
 import { openLeases } from './lease-store.ts';
 import { SITE_LIMITS } from './limits.ts';
 import { METRICS_TYPE, renderMetrics } from './metrics.ts';
-import { openObserver } from './observed.ts';
+import { heardLately, openObserver } from './observed.ts';
 import { PAGE_PATHS, renderSite } from './page.ts';
 
 export interface Site {
@@ -22,6 +22,8 @@ export interface Site {
   /** Notes an envelope and how it was answered. */
   envelope(kind: 'results' | 'enrolments', bytes: Uint8Array, status: number): void;
   fetched(bytes: number): void;
+  /** Agents that were heard here lately. */
+  heard(): ReadonlySet<string>;
   passedOn(items: number): void;
   /** The server's own figures; asked for now and then. */
   watch(traffic: () => Traffic): void;
@@ -141,6 +143,7 @@ export function openSite({ folders, rebootLeases, clock, log, settle }: SiteOpti
       const { agent, sequence } = inspectEnvelope(bytes);
       observer.result(agent, sequence);
     },
+    heard: () => heardLately(observer.now(), clock.now()),
     fetched(bytes) {
       totals.fetchedBytes += bytes;
       observer.add({ fetchedBytes: bytes });
