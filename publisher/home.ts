@@ -23,7 +23,7 @@ export type Role = (typeof ROLES)[number];
 export const DELEGATED_PATHS = {
   policy: ['policy/baselines/*', 'policy/groups/*', 'policy/recalls/*', 'policy/sites/*'],
   catalog: ['catalogs/*', 'feeds/*'],
-  waivers: ['waivers/*'],
+  waivers: ['waivers/*', 'answers/*'],
   halts: ['halts/*'],
   roster: ['roster/*'],
 } as const satisfies Partial<Record<Role, readonly string[]>>;

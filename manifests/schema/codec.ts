@@ -13,7 +13,7 @@ import { signedHalt, signedRecall } from './recall.ts';
 import { result } from './result.ts';
 import { acks, roster } from './roster.ts';
 import { signedDelegation, signedOverlay } from './site.ts';
-import { signedWaiver } from './waiver.ts';
+import { signedWaiver, waiverAnswers } from './waiver.ts';
 
 const fault = defineFaults('document', {
   malformed: { exit: EXIT.refused, next: 'The signer must write it anew; nothing of it was used.' },
@@ -31,6 +31,7 @@ export const DOCUMENTS = {
   inventory,
   result,
   waiver: signedWaiver,
+  'waiver-answers': waiverAnswers,
   recall: signedRecall,
   halt: signedHalt,
   'site-delegation': signedDelegation,

@@ -2,7 +2,7 @@
 // Evaluated on the host by `decide/waiver.ts`.
 import { z } from 'zod';
 import { cveId } from './catalog.ts';
-import { authored, calendarDate, document, line, list, moment, name, publicKeyHex, zone } from './common.ts';
+import { agentId, authored, calendarDate, document, line, list, moment, name, publicKeyHex, zone } from './common.ts';
 import { pattern, selector } from './targeting.ts';
 
 /** SP 800-40: what is done about the risk instead of patching. */
@@ -68,6 +68,21 @@ export const signedWaiver = document('waiver', 1, {
   approvals: list(approval, 20),
 });
 export type SignedWaiver = z.infer<typeof signedWaiver>;
+
+/** What became of an owner's request. Published for every host, so that the owner sees it where it was asked for. */
+export const waiverAnswer = z.strictObject({
+  request: z.string().regex(/^[0-9a-f-]{36}$/),
+  agent: agentId,
+  decision: z.enum(['approved', 'rejected']),
+  /** Name of the waiver it became; null when it was rejected. */
+  waiver: name.nullable(),
+  reason: line(500),
+  at: moment,
+});
+export type WaiverAnswer = z.infer<typeof waiverAnswer>;
+
+export const waiverAnswers = document('waiver-answers', 1, { answers: list(waiverAnswer, 10_000) });
+export type WaiverAnswers = z.infer<typeof waiverAnswers>;
 
 /** Who may approve waivers of a group, how many of them it takes, and for how long at most. Signed inside the group. */
 export const waiverPolicy = z

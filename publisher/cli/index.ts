@@ -10,6 +10,7 @@ import { publishCommands } from './publish.ts';
 import { reportCommands } from './report.ts';
 import { sourceCommands } from './source.ts';
 import { stopCommands } from './stop.ts';
+import { waiverCommands } from './waiver.ts';
 
 export type { Tools } from './common.ts';
 
@@ -27,6 +28,7 @@ export function publisherProgram(tools: Tools): ProgramSpec {
       ...agentCommands(tools),
       ...publishCommands(tools),
       ...stopCommands(tools),
+      ...waiverCommands(tools),
       ...bundleCommands(tools),
       ...reportCommands(tools),
     ],

@@ -1,16 +1,19 @@
-// `init` and `key list · rotate · export`: the home and its keys.
+// `init` and `key list · rotate · make · export`: the home and its keys.
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { defineFaults, EXIT } from '#manifests/errors';
 import type { CommandSpec } from '#manifests/platform/cli';
 import { writeFileAtomic } from '#manifests/platform/files';
+import { name as nameSchema } from '#manifests/schema';
+import { generateSigningKey, writeKeyFile } from '#manifests/trust';
 import { homeFolder, ROLES, type Role } from '../home.ts';
 import {
   findKeyFile,
   type KeyRegister,
   keyFileName,
   parseThresholds,
+  personKeyFile,
   pinnedRoot,
   readPublished,
   readRegister,
@@ -36,6 +39,8 @@ import {
 const fault = defineFaults('key', {
   role: { exit: EXIT.usage, next: `Name one of: ${ROLES.join(', ')}.` },
   threshold: { exit: EXIT.usage, next: 'Give a number from 1 to 16.' },
+  name: { exit: EXIT.usage, next: 'Take a short name of lower-case letters, digits and dashes.' },
+  exists: { exit: EXIT.usage, next: 'Take another name or file; a key is never written over.' },
   'two-ways': { exit: EXIT.usage, next: 'Give either --unattended or --passphrase-file.' },
 });
 
@@ -175,6 +180,40 @@ export function keyCommands(tools: Tools): CommandSpec[] {
             report: { schema: 'patchferry/key-rotate', schemaVersion: 1, role, ...register.roles[role] },
           };
         });
+      },
+    },
+    {
+      name: 'key make',
+      summary: 'Make a key of its own for a person or a site: an approver of waivers, the keeper of an overlay',
+      args: [{ name: '<name>', says: 'names the person or site: anna, ship-7' }],
+      options: [
+        { flags: '-o, --output <file>', says: 'write it here instead of into keys/people/ of the home' },
+        PASSPHRASE_OPTION,
+        { flags: '--unattended', says: 'UNENCRYPTED in a 0600 file, for demonstrations and tests only' },
+      ],
+      examples: [
+        { line: 'publisher key make anna', says: 'Prints the public part, which a group names under waivers.approvers.' },
+        { line: 'publisher key make ship-7 -o ship-7.key', says: 'For a site; it stays there, its public part comes here.' },
+      ],
+      async run(context) {
+        const name = nameSchema.safeParse(argument(context, 0));
+        if (!name.success) throw fault('name', `"${argument(context, 0)}" ${name.error.issues[0]?.message ?? ''}`);
+        const unattended = flag(context, 'unattended');
+        if (unattended && textOption(context, 'passphraseFile') !== undefined)
+          throw fault('two-ways', 'a passphrase for a key that is not to be encrypted');
+        const output = textOption(context, 'output');
+        const file = output ?? personKeyFile(homeOf(context, tools), name.data);
+        if (fs.existsSync(file)) throw fault('exists', `${file} is there already`, { where: file });
+        const passphrase = unattended ? undefined : await passphraseOf(context, tools).fresh();
+        fs.mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+        const pair = generateSigningKey();
+        writeKeyFile(file, { kind: 'sign', ...pair }, passphrase);
+        if (unattended) for (const line of UNATTENDED_WARNING) context.say(line);
+        return {
+          exit: EXIT.done,
+          text: `key of ${name.data} written to ${file}\npublic key: ${pair.publicKey}`,
+          report: { schema: 'patchferry/key-make', schemaVersion: 1, name: name.data, file, publicKey: pair.publicKey },
+        };
       },
     },
     {

@@ -27,6 +27,7 @@ import {
   textOption,
   withLock,
 } from './common.ts';
+import { exceptionsToSign } from './exceptions.ts';
 import { policyOf } from './policy.ts';
 
 const fault = defineFaults('verify', {
@@ -64,13 +65,16 @@ export function publishCommands(tools: Tools): CommandSpec[] {
         return withLock(home, 'publish', async () => {
           using catalog = openCatalogStore(home.catalogFolder);
           const keyring = openKeyring(home, passphraseOf(context, tools));
+          const policy = policyOf(home);
+          const roster = readRoster(home.rosterFile);
           const report = await publish({
             home,
             register: keyring.register,
             keyring,
-            policy: policyOf(home),
+            policy,
             catalog,
-            roster: readRoster(home.rosterFile),
+            roster,
+            exceptions: exceptionsToSign(home, policy, roster, tools.clock.now()),
             acks: acksOf(home),
             payloads: home.settings.payloads,
             refresh: flag(context, 'refresh'),

@@ -40,7 +40,17 @@ test('README.md names every command, every setting and every error code of the p
 });
 
 test('README.md names every report that a command prints', () => {
-  for (const file of ['agent.ts', 'bundle.ts', 'keys.ts', 'patch.ts', 'policy.ts', 'publish.ts', 'source.ts', 'stop.ts']) {
+  for (const file of [
+    'agent.ts',
+    'bundle.ts',
+    'keys.ts',
+    'patch.ts',
+    'policy.ts',
+    'publish.ts',
+    'source.ts',
+    'stop.ts',
+    'waiver.ts',
+  ]) {
     const text = fs.readFileSync(join(import.meta.dirname, file), 'utf8');
     for (const [, schema] of text.matchAll(/schema: '(patchferry\/[a-z-]+)'/g))
       assert.ok(README.includes(`\`${schema ?? '?'}\``), `report ${schema}`);

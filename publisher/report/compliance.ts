@@ -24,6 +24,7 @@ export const OPEN_STATES: ReadonlySet<PatchState> = new Set([
   'PENDING_APPROVAL',
   'AVAILABLE_SECURITY_UPDATE',
   'INSTALLED_PENDING_REBOOT',
+  'EXCEPTED',
 ]);
 
 type Counts = Record<PatchState, number>;
@@ -152,6 +153,8 @@ function fleetFigures(hosts: readonly HostRow[], roster: Roster): ComplianceRepo
       pendingApproval: withState('PENDING_APPROVAL'),
       rejectedInstalled: withState('INSTALLED_REJECTED'),
       notApproved: withState('AVAILABLE_SECURITY_UPDATE'),
+      excepted: withState('EXCEPTED'),
+      recalledInstalled: withState('RECALLED_INSTALLED'),
     },
     revoked: roster.agents.filter(({ status }) => status === 'revoked').length,
   };

@@ -101,8 +101,10 @@ function figures({ fleet }: ComplianceReport): Markup {
     ['Need a reboot', fleet.rebootNeeded],
     ['Patches wait for approval', fleet.kept.pendingApproval],
     ['Hold patches back', fleet.kept.held],
+    ['Excepted by a waiver', fleet.kept.excepted],
     ['Security patch not approved', fleet.kept.notApproved],
     ['Rejected patch installed', fleet.kept.rejectedInstalled],
+    ['Recalled patch installed', fleet.kept.recalledInstalled],
     ['Decide by expired policy', fleet.policyExpired],
     ['Results missing', fleet.withGaps],
     ['Put back to an older image', fleet.reverted],
@@ -138,6 +140,7 @@ ${number('Failed', counts === null ? null : counts.FAILED + counts.ROLLED_BACK, 
 ${number('Reboot', counts?.INSTALLED_PENDING_REBOOT ?? null, fresh)}
 ${number('Waiting', counts?.PENDING_APPROVAL ?? null)}
 ${number('Held', counts?.HELD ?? null)}
+${number('Excepted', counts?.EXCEPTED ?? null)}
 ${number('Installed', counts === null ? null : counts.INSTALLED + counts.INSTALLED_OTHER + counts.INSTALLED_REJECTED)}
 <td class="n" data-label="Evidence age">${ageText(host.evidenceAgeSeconds)}</td>
 <td class="nowrap" data-label="Running kernel"><span class="version">${host.kernels?.running ?? '–'}</span></td>
@@ -146,12 +149,12 @@ ${number('Installed', counts === null ? null : counts.INSTALLED + counts.INSTALL
   };
   const outside = report.outside.slice(0, PAGE_LIMITS.hosts).map(({ agent, title, why, lastHeardAt }) => {
     const says = why === 'revoked' ? 'revoked' : 'not in the roster';
-    return html`<tr><th scope="row">${title ?? agent}<span class="mild">not counted</span></th><td class="quiet" data-label="Verdict">${says}</td><td class="none" colspan="8"></td><td data-label="Last heard">${momentText(lastHeardAt)}</td></tr>`;
+    return html`<tr><th scope="row">${title ?? agent}<span class="mild">not counted</span></th><td class="quiet" data-label="Verdict">${says}</td><td class="none" colspan="9"></td><td data-label="Last heard">${momentText(lastHeardAt)}</td></tr>`;
   });
   return html`<h2 id="hosts">Hosts</h2>
 <table class="stack">
 <caption>Patches by state, host by host; hosts that need attention first.${more(hosts.length, PAGE_LIMITS.hosts, 'host')}</caption>
-<thead><tr><th scope="col">Host</th><th scope="col">Verdict</th><th scope="col" class="n">Missing</th><th scope="col" class="n">Failed</th><th scope="col" class="n">Reboot</th><th scope="col" class="n">Waiting</th><th scope="col" class="n">Held</th><th scope="col" class="n">Installed</th><th scope="col" class="n">Evidence age</th><th scope="col">Running kernel</th><th scope="col">Last run</th></tr></thead>
+<thead><tr><th scope="col">Host</th><th scope="col">Verdict</th><th scope="col" class="n">Missing</th><th scope="col" class="n">Failed</th><th scope="col" class="n">Reboot</th><th scope="col" class="n">Waiting</th><th scope="col" class="n">Held</th><th scope="col" class="n">Excepted</th><th scope="col" class="n">Installed</th><th scope="col" class="n">Evidence age</th><th scope="col">Running kernel</th><th scope="col">Last run</th></tr></thead>
 <tbody>
 ${hosts.slice(0, PAGE_LIMITS.hosts).map(row)}
 ${outside}
@@ -180,14 +183,14 @@ function patchTable(report: ComplianceReport): Markup | false {
     const { counts } = patch;
     return html`<tr>
 <th scope="row"><span class="version">${patch.patch}</span><span class="mild">${[patch.product, patch.severity ?? ''].filter((part) => part !== '').join(', ')}</span></th>
-${number('Missing', counts.MISSING, true)}${number('Failed', counts.FAILED + counts.ROLLED_BACK, true)}${number('Reboot', counts.INSTALLED_PENDING_REBOOT, true)}${number('Waiting', counts.PENDING_APPROVAL)}${number('Held', counts.HELD)}${number('Not approved', counts.AVAILABLE_SECURITY_UPDATE)}${number('Rejected', counts.INSTALLED_REJECTED)}${number('Last known open', patch.lastKnownOpen.length)}
+${number('Missing', counts.MISSING, true)}${number('Failed', counts.FAILED + counts.ROLLED_BACK, true)}${number('Reboot', counts.INSTALLED_PENDING_REBOOT, true)}${number('Waiting', counts.PENDING_APPROVAL)}${number('Held', counts.HELD)}${number('Excepted', counts.EXCEPTED)}${number('Not approved', counts.AVAILABLE_SECURITY_UPDATE)}${number('Rejected', counts.INSTALLED_REJECTED)}${number('Last known open', patch.lastKnownOpen.length)}
 <td data-label="On"><span>${agents.length > 0 ? names(report, agents) : '–'}</span></td>
 </tr>`;
   };
   return html`<h2 id="patches">Patches</h2>
 <table class="stack">
 <caption>Hosts for each patch that asks for attention anywhere. “Last known open” are silent hosts, which are not in the other columns.${more(rows.length, PAGE_LIMITS.patches, 'patch', 'patches')}</caption>
-<thead><tr><th scope="col">Patch</th><th scope="col" class="n">Missing</th><th scope="col" class="n">Failed</th><th scope="col" class="n">Reboot</th><th scope="col" class="n">Waiting</th><th scope="col" class="n">Held</th><th scope="col" class="n">Not approved</th><th scope="col" class="n">Rejected</th><th scope="col" class="n">Last known open</th><th scope="col">On</th></tr></thead>
+<thead><tr><th scope="col">Patch</th><th scope="col" class="n">Missing</th><th scope="col" class="n">Failed</th><th scope="col" class="n">Reboot</th><th scope="col" class="n">Waiting</th><th scope="col" class="n">Held</th><th scope="col" class="n">Excepted</th><th scope="col" class="n">Not approved</th><th scope="col" class="n">Rejected</th><th scope="col" class="n">Last known open</th><th scope="col">On</th></tr></thead>
 <tbody>${rows.slice(0, PAGE_LIMITS.patches).map(row)}</tbody>
 </table>`;
 }

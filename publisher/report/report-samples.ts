@@ -94,6 +94,7 @@ export function writeSampleStore(file: string): void {
               finding('openssl@3.0.15', 'ROLLED_BACK'),
               finding('curl@7.88.1', 'MISSING'),
               finding('expat@2.5', 'HELD'),
+              finding('bind9@9.18', 'EXCEPTED', { compliant: true, changesAt: '2026-05-31T22:00:00Z' }),
               finding('zlib@1', 'PENDING_APPROVAL', { changesAt: '2026-03-09T00:00:00Z' }),
             ],
             inventory('bad'),

@@ -91,8 +91,18 @@ describe('complianceReport', () => {
         [IDS.stranger, 'not-in-roster'],
       ].toSorted((a, b) => (String(a[0]) < String(b[0]) ? -1 : 1)),
     );
-    assert.deepEqual(report.fleet.kept, { held: 1, pendingApproval: 1, rejectedInstalled: 0, notApproved: 0 });
+    assert.deepEqual(report.fleet.kept, {
+      held: 1,
+      pendingApproval: 1,
+      rejectedInstalled: 0,
+      notApproved: 0,
+      excepted: 1,
+      recalledInstalled: 0,
+    });
     assert.equal(report.states.HELD, 1);
+    assert.equal(report.states.EXCEPTED, 1);
+    assert.match(renderTable(report, { width: 160 }), /1 have\s+patches excepted by a waiver/);
+    assert.deepEqual(report.patches.find(({ patch }) => patch === 'bind9@9.18')?.hosts.EXCEPTED, [IDS.bad]);
     const curl = report.patches.find(({ patch }) => patch === 'curl@7.88.1');
     assert.deepEqual(curl?.hosts.MISSING, [IDS.bad, IDS.hostile].toSorted());
     assert.equal(curl?.counts.MISSING, 2);

@@ -105,8 +105,15 @@ export const complianceReport = document('compliance-report', 1, {
     /** Hosts with results missing from the chain; hosts that were put back to an older image. */
     withGaps: count,
     reverted: count,
-    /** Hosts with at least one patch held, waiting for approval, rejected but installed, available but not approved. */
-    kept: z.strictObject({ held: count, pendingApproval: count, rejectedInstalled: count, notApproved: count }),
+    /** Hosts with at least one patch held, waiting for approval, rejected but installed, available but not approved, excepted by a waiver, recalled but installed. */
+    kept: z.strictObject({
+      held: count,
+      pendingApproval: count,
+      rejectedInstalled: count,
+      notApproved: count,
+      excepted: count,
+      recalledInstalled: count,
+    }),
     /** Not part of the denominator. */
     revoked: count,
   }),

@@ -63,6 +63,8 @@ function attention({ fleet }: ComplianceReport): string {
   const parts = [
     [fleet.rebootNeeded, 'need a reboot'],
     [fleet.kept.held, 'hold patches back'],
+    [fleet.kept.excepted, 'have patches excepted by a waiver'],
+    [fleet.kept.recalledInstalled, 'have recalled patches installed'],
     [fleet.kept.pendingApproval, 'have patches waiting for approval'],
     [fleet.kept.notApproved, 'have security patches nobody approved'],
     [fleet.policyExpired, 'decide by an expired policy'],
@@ -92,6 +94,7 @@ const COLUMNS: readonly Column[] = [
   { head: 'kernel', right: false, cell: (host) => visible(host.kernels?.running ?? '–') },
   { head: 'waits', right: true, cell: ({ counts }) => (counts === null ? '–' : String(counts.PENDING_APPROVAL)) },
   { head: 'held', right: true, cell: ({ counts }) => (counts === null ? '–' : String(counts.HELD)) },
+  { head: 'excepted', right: true, cell: ({ counts }) => (counts === null ? '–' : String(counts.EXCEPTED)) },
 ];
 
 function hostTable(hosts: readonly HostRow[], width: number, paint: (text: string, code: string) => string): string[] {

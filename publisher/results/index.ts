@@ -12,6 +12,7 @@ export {
   QUIET_STATES,
   type StoredBody,
 } from './fleet.ts';
+export { type HostState, type Knowledge, openKnowledge, type RunRecord, type WaiverRequest } from './knowledge.ts';
 export type { Activation, ActivationSecret } from './open.ts';
 export { type PendingEnrolment, readPending } from './pending.ts';
 export { type OddChain, readAcks } from './store.ts';

@@ -120,6 +120,12 @@ const MIGRATIONS: readonly string[] = [
     PRIMARY KEY (agent_id, patch_id)
   ) STRICT, WITHOUT ROWID;
   `,
+  // What policy asks for: exceptions that owners want, what they chose, and how long runs took.
+  `
+  CREATE INDEX results_waivers ON results (agent_id, sequence) WHERE kind = 'waiver-request';
+  CREATE INDEX results_choices ON results (agent_id, sequence) WHERE kind = 'owner-choice';
+  CREATE INDEX results_runs ON results (trusted_at) WHERE kind = 'run';
+  `,
 ];
 
 export const STORE_VERSION = MIGRATIONS.length;

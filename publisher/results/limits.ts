@@ -15,6 +15,9 @@ export const RESULT_LIMITS = {
   pendingUnproven: 10_000,
   /** Bytes of one file in the pending folder. */
   pendingBytes: 65_536,
+  /** Waiver requests looked at, and runs that history is reckoned from. */
+  requests: 20_000,
+  runs: 20_000,
   /** Milliseconds to wait for another reader or writer of the store. */
   busyMs: 10_000,
 } as const;

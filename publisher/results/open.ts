@@ -51,7 +51,9 @@ export function openArrival(bytes: Uint8Array, kind: InboxFile['kind'], context:
   try {
     const claimed = inspectEnvelope(bytes);
     agent = claimed.agent;
-    if (claimed.kind !== kind) return refuse('results.wrong-place', `is a sealed ${claimed.kind} in the folder of ${kind}s`);
+    // A waiver request travels among the results.
+    const among = claimed.kind === 'waiver-request' ? 'result' : claimed.kind;
+    if (among !== kind) return refuse('results.wrong-place', `is a sealed ${claimed.kind} in the folder of ${kind}s`);
     const hash = envelopeHash(bytes);
     const entry = context.agents.get(claimed.agent);
     if (entry?.status === 'revoked') return refuse('results.revoked', `agent ${claimed.agent} (${entry.title}) was revoked`);
@@ -68,6 +70,8 @@ export function openArrival(bytes: Uint8Array, kind: InboxFile['kind'], context:
     const differs = mismatch(result, header);
     if (differs !== undefined) return refuse('results.mismatch', differs);
     if (result.kind === 'enrol') return refuse('results.wrong-place', 'is an enrolment sealed as a result');
+    if (claimed.kind === 'waiver-request' && result.kind !== 'waiver-request')
+      return refuse('results.wrong-place', `is a ${result.kind} sealed as a waiver request`);
     return { kind: 'result', arrival: { hash, bytes, plain: body, result } };
   } catch (error) {
     if (isFault(error)) return refuse(error.code, error.message);

@@ -14,7 +14,10 @@ import {
   encodeDocument,
   type ResolvedBaseline,
   type Roster,
+  type SignedWaiver,
   sha256Of,
+  type WaiverAnswer,
+  type WaiverAnswers,
 } from '#manifests/schema';
 import type { Role } from '../home.ts';
 import type { ResolvedPolicy, Stop } from '../policy/index.ts';
@@ -86,7 +89,13 @@ async function keepApprovalDates(published: Published, resolved: ResolvedBaselin
 
 const baselinePath = (name: string) => `policy/baselines/${name}.json.zst`;
 
-export interface DocumentSet extends ResolvedPolicy {
+/** What the waivers role signs. */
+export interface SignedExceptions {
+  readonly waivers: readonly SignedWaiver[];
+  readonly answers: readonly WaiverAnswer[];
+}
+
+export interface DocumentSet extends ResolvedPolicy, SignedExceptions {
   readonly roster: Roster;
   readonly acks: readonly Ack[];
 }
@@ -116,6 +125,13 @@ export async function settlePolicyAndRoster(published: Published, set: DocumentS
   for (const delegation of set.delegations) {
     const path = `policy/sites/${delegation.site}.json.zst`;
     targets.push((await settle(published, 'policy', 'site-delegation', path, delegation)).target);
+  }
+  for (const waiver of set.waivers) {
+    targets.push((await settle(published, 'waivers', 'waiver', `waivers/${waiver.name}.json.zst`, waiver)).target);
+  }
+  if (set.answers.length > 0) {
+    const answers: WaiverAnswers = { schema: 'patchferry/waiver-answers', schemaVersion: 1, answers: [...set.answers] };
+    targets.push((await settle(published, 'waivers', 'waiver-answers', 'answers/waivers.json.zst', answers)).target);
   }
   for (const stop of set.stops) targets.push(await settleStop(published, stop));
   const signedAt = utcSeconds(now);

@@ -48,6 +48,11 @@ export function keyFileName(role: Role, publicKey: string): string {
   return `${role}-${publicKey.slice(0, 12)}.key`;
 }
 
+/** Where the key of an approver or a site lies when it is kept in the home. */
+export function personKeyFile({ keysFolder }: Pick<PublisherHomePaths, 'keysFolder'>, person: string): string {
+  return join(keysFolder, 'people', `${person}.key`);
+}
+
 /** Reads `--threshold root=2` and the like; one for every role not named. @throws keys.threshold */
 export function parseThresholds(given: readonly string[]): Record<Role, number> {
   const thresholds = Object.fromEntries(ROLES.map((role) => [role, 1])) as Record<Role, number>;

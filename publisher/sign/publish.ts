@@ -11,7 +11,7 @@ import type { CatalogStore } from '../catalog/index.ts';
 import { type PayloadChoice, type PublisherHome, ROLES, type Role } from '../home.ts';
 import { type PolicySet, type ResolvedPolicy, resolvePolicy } from '../policy/index.ts';
 import { fetchPayloads, missingBytes } from '../sources/index.ts';
-import { settleCatalogs, settlePolicyAndRoster, type TargetDocument } from './documents.ts';
+import { type SignedExceptions, settleCatalogs, settlePolicyAndRoster, type TargetDocument } from './documents.ts';
 import { type KeyRegister, type Keyring, retireKeys } from './keyring.ts';
 import { type PlanInput, planMetadata, type RoleStep, signPlan } from './metadata.ts';
 import { type Published, readPublished } from './published.ts';
@@ -39,6 +39,7 @@ export interface PublishOptions {
   readonly catalog: CatalogStore;
   readonly roster: Roster;
   readonly acks: readonly Ack[];
+  readonly exceptions: SignedExceptions;
   readonly payloads: PayloadChoice;
   readonly refresh: boolean;
   readonly dryRun: boolean;
@@ -83,7 +84,11 @@ export async function publish(options: PublishOptions): Promise<PublishReport> {
     const fetched = await fetchAndResolve(options, published, store, now);
     const documents = [
       ...fetched.targets,
-      ...(await settlePolicyAndRoster(published, { ...fetched.policy, roster: options.roster, acks: options.acks }, now)),
+      ...(await settlePolicyAndRoster(
+        published,
+        { ...fetched.policy, ...options.exceptions, roster: options.roster, acks: options.acks },
+        now,
+      )),
     ];
     const reserved = readReserved(home);
     const input: PlanInput = {

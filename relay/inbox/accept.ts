@@ -164,7 +164,9 @@ function parsed(bytes: Uint8Array, kind: 'result' | 'enrolment'): EnvelopeHeader
   } catch (cause) {
     throw fault('malformed', `not an envelope: ${(cause as Error).message}`, { cause });
   }
-  if (header.kind !== kind) throw fault('kind', `this is a ${header.kind}, not a ${kind}`);
+  // A waiver request is a result that says of itself what it is.
+  const among = header.kind === 'waiver-request' ? 'result' : header.kind;
+  if (among !== kind) throw fault('kind', `this is a ${header.kind}, not a ${kind}`);
   if (!/^[0-9a-f]{32}$/.test(header.agent) || !Number.isSafeInteger(header.sequence) || header.sequence < 0) {
     throw fault('malformed', 'the header of the envelope names no agent and sequence');
   }

@@ -108,6 +108,9 @@ test('S25 forged, unknown, revoked, damaged, of the wrong kind, too early: each 
   assert.equal(await codeOf(agent.result(1), 'enrolment'), '400 inbox.kind');
   assert.deepEqual(files(spool.folder), []);
   assert.equal((await inbox.result(good)).status, 201);
+  const asked = agent.result(2, randomBytes(100), 'waiver-request');
+  assert.equal((await inbox.result(asked)).status, 201, 'a waiver request travels among the results');
+  assert.equal(await codeOf(asked, 'enrolment'), '400 inbox.kind');
 });
 
 test('S25 enrolments: self-signed, a bounded number of one agent, duplicates known, without a roster', async () => {

@@ -61,7 +61,7 @@ export interface TestAgent {
   readonly id: string;
   readonly signKey: SigningKeyPair;
   readonly boxKey: BoxKeyPair;
-  result(sequence: number, body?: Uint8Array): Uint8Array;
+  result(sequence: number, body?: Uint8Array, kind?: 'result' | 'waiver-request'): Uint8Array;
   enrolment(): Uint8Array;
 }
 
@@ -171,7 +171,7 @@ export function makeAgent(recipient: BoxKeyPair): TestAgent {
     id,
     signKey,
     boxKey,
-    result: (sequence, body = randomBytes(100)) => sealEnvelope({ ...common, kind: 'result', sequence, body }),
+    result: (sequence, body = randomBytes(100), kind = 'result') => sealEnvelope({ ...common, kind, sequence, body }),
     enrolment: () => sealEnvelope({ ...common, kind: 'enrolment', sequence: 0, body: randomBytes(100) }),
   };
 }
