@@ -16,6 +16,7 @@ import {
 import { installedFromRpm, nativeRpmArch, readRpmEntries, readRpmHolds, waitingForReboot } from './rpm.ts';
 
 export { type DpkgEntry, nativeArch, readDpkgEntries, readDpkgPackages } from './dpkg-status.ts';
+export { readKernels } from './host.ts';
 export { readRpmEntries } from './rpm.ts';
 
 /** Where `archive` components live when nothing else is set. */

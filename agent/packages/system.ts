@@ -2,7 +2,15 @@
 
 import type { Clock } from '#manifests/platform/clock';
 import type { Log } from '#manifests/platform/log';
-import type { Catalog, ContentRef, PackageChange } from '#manifests/schema';
+import type {
+  Autoremoval,
+  Catalog,
+  ConffilePolicy,
+  ConffileRecord,
+  ContentRef,
+  FixName,
+  PackageChange,
+} from '#manifests/schema';
 
 /** The package systems that exist, as `format` of a patch names them. RPM, Windows and macOS are not there yet. */
 export const SYSTEM_FORMATS = ['deb', 'archive'] as const;
@@ -46,12 +54,16 @@ export interface HostContext {
   readonly wayBackFolder?: string | undefined;
   /** How long another package manager's lock is waited for; 120,000 unless set. */
   readonly lockWaitMs?: number | undefined;
+  /** What becomes of settings files that were changed on the host and in their package; `keep` unless set. */
+  readonly conffiles?: ConffilePolicy | undefined;
   onProgress?(says: string): void;
 }
 
 export interface PlanPolicy {
   readonly newDependencies: 'allow' | 'refuse';
   readonly removals: 'allow' | 'refuse';
+  /** Packages that nothing needs any more; `never` unless set. */
+  readonly autoremove?: Autoremoval | undefined;
 }
 
 export interface NamedVersion {
@@ -67,6 +79,22 @@ export interface PlannedPayload {
   readonly path: string;
 }
 
+/** A settings file of a package before an installation. Hashes are those of the package manager (MD5), null: not there. */
+export interface SettingsFile {
+  readonly path: string;
+  /** `name:arch` */
+  readonly package: string;
+  readonly shipped: string;
+  readonly found: string | null;
+  readonly by: 'dpkg' | 'ucf';
+}
+
+/** What came of something that policy lets a host put right by itself. */
+export interface FixOutcome {
+  readonly outcome: 'done' | 'nothing' | 'failed';
+  readonly says: string;
+}
+
 /** What an installation would do; a plain value, so that it can be journaled and read again after a restart. */
 export interface InstallPlan {
   readonly format: SystemFormat;
@@ -75,6 +103,10 @@ export interface InstallPlan {
   /** Packages that come in because an item needs them. */
   readonly newPackages: readonly (NamedVersion & PlannedPayload)[];
   readonly removals: readonly NamedVersion[];
+  /** Of the changes, packages that go at the end because nothing needs them any more. */
+  readonly unused?: readonly NamedVersion[] | undefined;
+  /** Settings files of the packages that change, as they were when the plan was made. */
+  readonly settings?: readonly SettingsFile[] | undefined;
   /** Items that stay as they are, each with the reason in words for a person (held, pinned, needs what is not there). */
   readonly keptBack: readonly { readonly name: string; readonly arch: string; readonly says: string }[];
   /** Every payload that has to be on the host before `install`, dependencies included. */
@@ -121,6 +153,12 @@ export interface PackageSystem {
    * What `plan.changes` does not name is never changed.
    */
   install(plan: InstallPlan, context: HostContext, only?: ReadonlySet<string>): Promise<InstallOutcome>;
+  /** After the last batch: what the plan says goes because it is unused. Trouble here is told and leaves the rest as it is. */
+  finish?(plan: InstallPlan, context: HostContext): Promise<InstallOutcome>;
+  /** What became of the settings files that the plan met. */
+  settingsAfter?(plan: InstallPlan, context: HostContext): ConffileRecord[];
+  /** What this system can put right when a check fails; the rest of the list is the host's (prechecks/). */
+  readonly fixes?: Partial<Readonly<Record<FixName, (context: HostContext) => Promise<FixOutcome>>>> | undefined;
   /** Puts an interrupted package database right without any network, where that is possible. */
   repair(context: HostContext): Promise<{ ok: boolean; says: string }>;
   /** What is wrong in the package database, a line each; empty is healthy. */

@@ -68,7 +68,8 @@ export const ACTS: Readonly<Record<Exclude<State, Elsewhere>, Act>> = {
 };
 
 function contextOf({ id, data, world }: Attempt, signal: AbortSignal): HostContext {
-  return world.context(id, world.catalogs(data.catalogs), signal);
+  const { conffiles } = data.group ?? {};
+  return { ...world.context(id, world.catalogs(data.catalogs), signal), ...(conffiles === undefined ? {} : { conffiles }) };
 }
 
 async function stage(attempt: Attempt): Promise<Came> {
@@ -132,7 +133,8 @@ async function stage(attempt: Attempt): Promise<Came> {
 }
 
 function planPolicy({ group }: RunData) {
-  return { newDependencies: group?.newDependencies ?? 'refuse', removals: group?.removals ?? 'refuse' } as const;
+  const { newDependencies = 'refuse', removals = 'refuse', autoremove = 'never' } = group ?? {};
+  return { newDependencies, removals, autoremove };
 }
 
 async function precheck(attempt: Attempt): Promise<Came> {
@@ -254,6 +256,7 @@ async function install(attempt: Attempt): Promise<Came> {
     });
     if (came.kind === 'failed') return bad('failed', 'install', cleanText(`${came.says}\n${came.output}`));
     (came.kind === 'installed' ? data.installed : data.leftOut).push(plan.format);
+    if (came.kind === 'installed') await finish(attempt, context, plan);
     world.journal.runs.save(id, data);
     world.failPoint('Install.middle');
   }
@@ -268,6 +271,15 @@ async function install(attempt: Attempt): Promise<Came> {
     on: wantsReboot(world, data.group, need) ? 'reboot' : 'ok',
     says: need.evidence.length === 0 ? says : `${says}; ${need.needed ? 'reboot needed: ' : ''}${need.evidence.join('; ')}`,
   };
+}
+
+/** Takes away what is unused now, as far as nothing of the plan is still to come. Trouble is told; the audit judges the host. */
+async function finish({ data, world }: Attempt, context: HostContext, plan: InstallPlan): Promise<void> {
+  const system = world.hands.systems[plan.format];
+  if ((plan.unused ?? []).length === 0 || system.finish === undefined || notInstalled(data).size > 0) return;
+  world.say('removes what nothing needs any more …');
+  const { ok, says } = await system.finish(plan, context);
+  if (!ok) data.waySays = oneLine([data.waySays, `unused packages stay: ${says}`].filter((text) => text !== null).join('; '));
 }
 
 /** What the after-look found; empty when host and set agree. */

@@ -67,6 +67,7 @@ async function end(attempt: Attempt, outcome: RunBody['outcome'], says: string):
   noteNeed(world, need.needed);
   const digest = setPause(data.digest);
   const text = data.error?.message ?? says;
+  const settings = outcome === 'committed' ? settingsOf(attempt) : {};
   let retryAt: number | null = null;
   let body: RunBody | undefined;
   world.failPoint('result.before');
@@ -86,7 +87,7 @@ async function end(attempt: Attempt, outcome: RunBody['outcome'], says: string):
     journal.runs.finish(
       id,
       says,
-      (steps) => (body = bodyOf(data, row, steps, outcome, need, after, hands.digest(after), now)),
+      (steps) => (body = { ...bodyOf(data, row, steps, outcome, need, after, hands.digest(after), now), ...settings }),
       memoryOf(data, outcome, after, now, need.needed),
       { boot: after.bootId, trustedTime: utcSeconds(now), wallTime: utcSeconds(world.clock.now()) },
     );
@@ -100,6 +101,14 @@ async function end(attempt: Attempt, outcome: RunBody['outcome'], says: string):
   }
   if (body === undefined) throw new TypeError('a run ended without a result');
   return { kind: 'ended', run: id, outcome, body, retryAt };
+}
+
+/** What became of settings files, by the package systems that installed something. */
+function settingsOf({ id, data, world }: Attempt): Pick<RunBody, 'conffiles'> {
+  const context = world.context(id, [], never);
+  const plans = data.undoes === null ? data.plans.filter(({ format }) => data.installed.includes(format)) : [];
+  const conffiles = plans.flatMap((plan) => world.hands.systems[plan.format].settingsAfter?.(plan, context) ?? []);
+  return conffiles.length === 0 ? {} : { conffiles: conffiles.slice(0, RUN_LIMITS.conffiles) };
 }
 
 function memoryOf(data: RunData, outcome: RunBody['outcome'], after: Inventory, at: number, rebootNeeded: boolean): RunMemory {

@@ -24,6 +24,8 @@ export const RUN_LIMITS = {
   fetchMostMs: 3_600_000,
   /** Patches that a hook is told of, so that its environment stays small. */
   hookPatches: 1_000,
+  /** Settings files that a result tells of. */
+  conffiles: 10_000,
   /** Kept of what a health check printed, characters. */
   healthOutput: 1_500,
   /** Kept of an error's message. */

@@ -1,5 +1,6 @@
 // Patch groups: hosts that share baselines, windows, rollout and reboot policy. As people write them, and as they are signed.
 import { z } from 'zod';
+import { autoremoval, conffilePolicy, fixName, otherUpdaters, prechecks } from './care.ts';
 import { patchId, product } from './catalog.ts';
 import { authored, count, document, line, list, moment, name } from './common.ts';
 import { signedRollout } from './rollout.ts';
@@ -105,6 +106,12 @@ export const patchGroup = authored(
     freeMiB: z.int().min(0).max(10_000_000).default(200),
     newDependencies: z.enum(['allow', 'refuse']).default('allow'),
     removals: z.enum(['allow', 'refuse']).default('refuse'),
+    conffiles: conffilePolicy.default('keep'),
+    autoremove: autoremoval.default('never'),
+    otherUpdaters: otherUpdaters.default('leave'),
+    prechecks: prechecks.optional(),
+    /** What a host may put right by itself when a check fails; nothing unless named. */
+    fixes: list(fixName, 20).default([]),
     rebootLease: rebootLease.partial().optional(),
   }),
 );
@@ -139,6 +146,11 @@ export const group = document('group', 1, {
   /** Whether apt may bring in packages that the plan needs and the baseline does not name. */
   newDependencies: z.enum(['allow', 'refuse']),
   removals: z.enum(['allow', 'refuse']),
+  conffiles: conffilePolicy.optional(),
+  autoremove: autoremoval.optional(),
+  otherUpdaters: otherUpdaters.optional(),
+  prechecks: prechecks.optional(),
+  fixes: list(fixName, 20).optional(),
   rebootLease: rebootLease.optional(),
   rebootNotice: rebootNotice.optional(),
   restartServices: z.boolean().optional(),

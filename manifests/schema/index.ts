@@ -1,6 +1,7 @@
 // Every document kind of patchferry: shapes, checks, bytes. Pure. One file per family; this is the way in.
 export * from './authored.ts';
 export * from './baseline.ts';
+export * from './care.ts';
 export * from './catalog.ts';
 export * from './codec.ts';
 export * from './common.ts';

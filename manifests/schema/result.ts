@@ -2,6 +2,7 @@
 // `trust` (envelopes); this file says what is inside.
 import { z } from 'zod';
 import { complianceLevel } from './baseline.ts';
+import { conffileRecord, fixRecord, precheckRecord } from './care.ts';
 import { cveId, patchId } from './catalog.ts';
 import { agentId, count, document, line, list, moment, name, publicKeyHex, sha256, text } from './common.ts';
 import { inventory, kernels } from './inventory.ts';
@@ -132,6 +133,12 @@ export const runBody = z.strictObject({
   restarted: list(line(255), 1_000).optional(),
   /** Patches that could not be installed while others of the set were; left out where there are none. */
   failedPatches: list(z.strictObject({ patch: patchId, code: line(100), message: text(4_000) }), 10_000).optional(),
+  /** What was looked at before the installation. */
+  prechecks: list(precheckRecord, 500).optional(),
+  /** What the host put right by itself before it, as policy lets it. */
+  fixes: list(fixRecord, 100).optional(),
+  /** Settings files that the installation met. */
+  conffiles: list(conffileRecord, 10_000).optional(),
 });
 export type RunBody = z.infer<typeof runBody>;
 

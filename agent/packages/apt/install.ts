@@ -6,6 +6,7 @@ import { type DpkgEntry, nativeArch, readDpkgEntries } from '../../inventory/ind
 import { hostCommand, lastWords } from '../host.ts';
 import { waitForLocks } from '../locks.ts';
 import type { HostContext, InstallOutcome, InstallPlan } from '../system.ts';
+import { conffileEnvironment, conffileOptions, conflictsOf } from './conffiles.ts';
 import { simulate } from './plan.ts';
 import { type AptFolder, aptOptions, layOut } from './repository.ts';
 
@@ -21,9 +22,6 @@ const LIMITS = {
   /** apt's own wait for a lock that someone took between our look and its start, in seconds. */
   lockSeconds: 60,
 } as const;
-
-/** Changed settings of the administrator stay; the package's new ones are taken where nothing was changed. Nothing is asked. */
-const CONFFILES = ['--force-confdef', '--force-confold'] as const;
 
 function text(result: RunResult): string {
   const said = `${result.stdout}${result.stderr === '' ? '' : `\n${result.stderr}`}`.trim();
@@ -56,11 +54,12 @@ function aptInstall(context: HostContext, apt: AptFolder, args: readonly string[
     '-y',
     '-o',
     `DPkg::Lock::Timeout=${LIMITS.lockSeconds}`,
-    ...CONFFILES.flatMap((option) => ['-o', `Dpkg::Options::=${option}`]),
+    ...conffileOptions(context.conffiles).flatMap((option) => ['-o', `Dpkg::Options::=${option}`]),
   ];
   return hostCommand(context, 'apt-get', [...apt.options, ...options, ...args], {
     timeoutMs: LIMITS.installMs,
     outputBytes: LIMITS.outputBytes,
+    env: conffileEnvironment(context.conffiles),
     onOutput: (chunk) => {
       const line = chunk.split('\n').findLast((part) => /^(?:Unpacking|Setting up|Removing|Processing)/.test(part));
       if (line !== undefined) context.onProgress?.(line.trim());
@@ -83,7 +82,10 @@ async function markDependencies(context: HostContext, plan: InstallPlan): Promis
 
 /** The changes of a plan that these patches name; what they need besides is apt's to find, within the plan. */
 function goalsOf(plan: InstallPlan, only: ReadonlySet<string> | undefined): InstallPlan['changes'] {
-  if (only === undefined) return plan.changes;
+  if (only === undefined) {
+    const last = new Set((plan.unused ?? []).map(({ name, arch }) => `${name}:${arch}`)); // these go at the end (removals.ts)
+    return plan.changes.filter(({ name, arch, to }) => to !== null || !last.has(`${name}:${arch}`));
+  }
   const named = new Set(plan.items.filter(({ patch }) => only.has(patch)).map(({ name, arch }) => `${name}:${arch}`));
   return plan.changes.filter(({ name, arch }) => named.has(`${name}:${arch}`));
 }
@@ -111,9 +113,17 @@ export async function installApt(plan: InstallPlan, context: HostContext, only?:
       output: repaired ?? '',
     };
   }
+  const along = again.ok ? again.simulation.installs : [];
+  if (context.conffiles === 'fail') {
+    const conflicts = await conflictsOf(context, plan, new Set([...open, ...along].map(({ name }) => name)));
+    if (conflicts.length > 0) {
+      const files = conflicts.map(({ path }) => path).join(', ');
+      const says = `settings files were changed here and in the package, and policy wants a person to look: ${files}`;
+      return { ok: false, says: says.slice(0, 2_000), output: '', broken: conflicts.map(({ name }) => name) };
+    }
+  }
   const named = open.map(({ name, arch: own, to }) => (to === null ? `${name}:${own}-` : `${name}:${own}=${to}`));
   const result = await aptInstall(context, apt, ['install', ...named]);
-  const along = again.ok ? again.simulation.installs : [];
   const left = remaining(context, [...goals, ...along]).map(({ name }) => name);
   const failed = (says: string): InstallOutcome => ({ ok: false, says, output: text(result), broken: unfinished(context) });
   if (result.timedOut) return failed(`apt-get did not end within ${LIMITS.installMs / 60_000} minutes`);
@@ -146,8 +156,9 @@ function beyondPlan(
 
 /** Finishes what was unpacked and not configured. Gives back what dpkg said. */
 async function configure(context: HostContext): Promise<string> {
-  const result = await hostCommand(context, 'dpkg', [...CONFFILES, '--configure', '-a'], {
+  const result = await hostCommand(context, 'dpkg', [...conffileOptions(context.conffiles), '--configure', '-a'], {
     timeoutMs: LIMITS.repairMs,
+    env: conffileEnvironment(context.conffiles),
     outputBytes: LIMITS.outputBytes,
   });
   return text(result);

@@ -2,7 +2,9 @@
 import { nativeArch, readDpkgEntries } from '../../inventory/index.ts';
 import { fault, lastWords } from '../host.ts';
 import type { HostContext, InstallItem, InstallPlan, NamedVersion, PlannedPayload, PlanPolicy } from '../system.ts';
+import { settingsBefore } from './conffiles.ts';
 import { type Policy, parsePolicy, parseShow, parseSimulation, type Shown, type Simulated, type Simulation } from './output.ts';
+import { planUnused } from './removals.ts';
 import { type AptFolder, layOut, runApt } from './repository.ts';
 import { bootFolderIsUsed, isKernelPackage } from './room.ts';
 
@@ -214,6 +216,13 @@ export async function planApt(items: readonly InstallItem[], policy: PlanPolicy,
     const entry = present.find((candidate) => candidate.name === name && (named === undefined || candidate.arch === named));
     return { name, arch: entry?.arch ?? named ?? arch, version };
   });
+  const unused = (await planUnused(context, apt, admitted.map(argumentOf), policy.autoremove)).filter(
+    ({ name, arch }) => !removals.some((one) => one.name === name && one.arch === arch),
+  );
+  const changes = [
+    ...final.simulation.installs.map(({ name, arch, from, to }) => ({ name, arch, from, to })),
+    ...[...removals, ...unused].map(({ name, arch, version }) => ({ name, arch, from: version, to: null })),
+  ];
   return {
     format: 'deb',
     items: admitted,
@@ -221,13 +230,12 @@ export async function planApt(items: readonly InstallItem[], policy: PlanPolicy,
     removals,
     keptBack,
     payloads: details.payloads,
-    changes: [
-      ...final.simulation.installs.map(({ name, arch, from, to }) => ({ name, arch, from, to })),
-      ...removals.map(({ name, arch, version }) => ({ name, arch, from: version, to: null })),
-    ],
+    changes,
+    ...(unused.length === 0 ? {} : { unused }),
+    settings: settingsBefore(context, changes),
     refused: null,
     // What it grows by, and the largest package twice: dpkg unpacks the new files beside the old ones.
     diskBytes: Math.max(0, details.grows - oldBytes.reduce((sum, bytes) => sum + bytes, 0)) + details.largest,
-    touches: touchedFolders(context, final.simulation.installs),
+    touches: touchedFolders(context, changes),
   };
 }
