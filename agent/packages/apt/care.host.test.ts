@@ -127,7 +127,7 @@ describe('what is the administrator’s', { skip }, () => {
       assert.ok((await deb.install(plan, context)).ok);
       assert.ok(names(root).includes('oldlib 1'), 'what is unused goes at the end');
       const finished = await deb.finish?.(plan, context);
-      assert.ok(finished?.ok, finished?.says);
+      assert.ok(finished?.ok, finished?.says ?? 'nothing was said');
       for (const name of ['oldlib', 'leftover'])
         assert.equal(names(root).includes(`${name} 1`), !gone.some((one) => one === name), name);
       assert.ok(names(root).includes(`${running} 1`));
