@@ -3,6 +3,7 @@ import * as fs from 'node:fs';
 import * as os from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { readFileBounded } from '#manifests/platform/files';
+import { compareDeb } from '#manifests/versions';
 
 /** Bytes of one small text file of the system (os-release, hostname, boot id). */
 const SMALL_FILE_BYTES = 64 * 1024;
@@ -103,12 +104,11 @@ export function readKernels(root: string): { running: string; installed: string[
   }
   const modules = join(root, 'usr/lib/modules');
   for (const name of namesIn(modules)) if (fs.existsSync(join(modules, name, 'vmlinuz'))) installed.add(name);
-  const order = new Intl.Collator('en', { numeric: true });
   return {
     running: readFirstLine('/proc/sys/kernel/osrelease') ?? os.release(),
     installed: [...installed]
       .filter((name) => name.length <= 200)
-      .toSorted(order.compare)
+      .toSorted(compareDeb) // numbers as numbers, on every host alike
       .slice(0, 100),
   };
 }

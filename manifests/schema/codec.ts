@@ -9,6 +9,7 @@ import { DOCUMENT_LIMITS } from './common.ts';
 import { kev } from './feeds.ts';
 import { group } from './group.ts';
 import { inventory } from './inventory.ts';
+import { type Quick, quickOf } from './quick.ts';
 import { signedHalt, signedRecall } from './recall.ts';
 import { result } from './result.ts';
 import { acks, roster } from './roster.ts';
@@ -105,6 +106,14 @@ function jsonOf(plain: Uint8Array, where: string): unknown {
   }
 }
 
+const quick = new Map<DocumentKind, Quick | undefined>();
+
+/** The quick checker of a kind, made when first needed. */
+function quickFor(kind: DocumentKind): Quick | undefined {
+  if (!quick.has(kind)) quick.set(kind, quickOf(DOCUMENTS[kind]));
+  return quick.get(kind);
+}
+
 function check<K extends DocumentKind>(kind: K, value: unknown, where: string): DocumentOf<K> {
   const frame = value as { schema?: unknown; schemaVersion?: unknown } | null;
   if (frame?.schema === `patchferry/${kind}` && typeof frame.schemaVersion === 'number' && frame.schemaVersion > 1) {
@@ -112,6 +121,7 @@ function check<K extends DocumentKind>(kind: K, value: unknown, where: string): 
       where,
     });
   }
+  if (quickFor(kind)?.(value) === true) return value as DocumentOf<K>;
   const parsed = DOCUMENTS[kind].safeParse(value);
   if (parsed.success) return parsed.data as DocumentOf<K>;
   const rows = parsed.error.issues.slice(0, 10).map((issue) => `${issue.path.join('.') || '(document)'}: ${issue.message}`);

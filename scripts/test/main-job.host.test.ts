@@ -24,6 +24,8 @@ interface History {
 let binary = '';
 let mirrors: DebianMirrors;
 let folder = '';
+/** Whatever a test started: nothing outlives this file, even where a test failed. */
+const relays: FleetRelay[] = [];
 
 /** One host with its publisher and relay; enrolled and approved, the window shut unless told. */
 async function fleet(lab: Lab, name: string, settings: Record<string, unknown> = {}) {
@@ -39,6 +41,7 @@ async function fleet(lab: Lab, name: string, settings: Record<string, unknown> =
   await publisher.publish('none');
   const plan = { upstream: publisher.repository, upstreamRoot: publisher.root, inboxForward: publisher.inbox };
   const relay = new FleetRelay({ folder: join(own, 'relay'), host: host.gateway, ...plan }, 8480);
+  relays.push(relay);
   await relay.sync();
   await relay.start();
   const agent = new HostAgent(host);
@@ -125,7 +128,10 @@ describe('the main job on real hosts', { skip }, () => {
     mirrors = (await debianMirrors('bookworm')) ?? assert.fail('apt here has no sources for Debian 12');
     [binary = ''] = await buildBinaries(['agent'], join(PROJECT, 'dist'), () => undefined);
   });
-  after(() => fs.rmSync(folder, { recursive: true, force: true }));
+  after(async () => {
+    for (const relay of relays) await relay.kill();
+    fs.rmSync(folder, { recursive: true, force: true });
+  });
 
   describe('on btrfs', () => {
     let lab: Lab;
