@@ -113,8 +113,12 @@ const commands: readonly CommandSpec[] = [
   },
   {
     name: 'rollback',
-    summary: 'take the last committed run back, while its way back is kept',
-    examples: [{ line: 'patchferry-agent rollback', says: 'the set is not installed again until it changes' }],
+    summary: 'take the newest run back, while its way back is kept',
+    options: [{ flags: '--run <id>', says: 'this run and all after it, the newest first (the start of its id is enough)' }],
+    examples: [
+      { line: 'patchferry-agent rollback', says: 'the set is not installed again until it changes' },
+      { line: 'patchferry-agent rollback --run 1b9f', says: '`history` shows which can be taken back' },
+    ],
     run: later(async () => (await import('./once.ts')).rollback),
   },
   {

@@ -62,23 +62,25 @@ export function countsText(counts: Readonly<Record<string, number>>): string {
   return shown.map(([state, count]) => `${state} ${count}`).join(', ') || 'nothing of the catalogs concerns this host';
 }
 
-/** Takes the last committed run back. */
+/** Takes the newest run back, or all down to the one that is named. */
 export function rollback(context: CommandContext): Promise<Outcome> {
   return withAgent(context, async (agent) => {
     const { rollbackLast } = await import('../service/index.ts');
-    const ended = await rollbackLast(agent, { signal: context.signal, say: (line) => context.say(line) });
-    if (ended.kind !== 'ended') {
-      return { exit: EXIT.deferred, text: 'the rollback goes on when the agent starts again' };
-    }
-    const { body, outcome } = ended;
-    const text =
+    const run = typeof context.options['run'] === 'string' ? context.options['run'] : undefined;
+    const ends = await rollbackLast(agent, { signal: context.signal, say: (line) => context.say(line), run });
+    const ended = ends.filter((end) => end.kind === 'ended');
+    const texts = ended.map(({ body, outcome }) =>
       outcome === 'rolled-back'
         ? `taken back: ${body.changes.length} packages are as before; the set is not installed again until it changes`
-        : `the rollback failed: ${body.states.at(-2)?.says ?? ''}`;
+        : `the rollback failed: ${body.states.at(-2)?.says ?? ''}`,
+    );
+    const last = ended.at(-1);
+    if (last === undefined || ends.length > ended.length)
+      return { exit: EXIT.deferred, text: [...texts, 'the rollback goes on when the agent starts again'].join('\n') };
     return {
-      exit: outcome === 'rolled-back' ? EXIT.done : EXIT.handsNeeded,
-      text,
-      report: { schema: 'patchferry/agent-run', schemaVersion: 1, run: body },
+      exit: last.outcome === 'rolled-back' ? EXIT.done : EXIT.handsNeeded,
+      text: texts.join('\n'),
+      report: { schema: 'patchferry/agent-run', schemaVersion: 1, run: last.body, runs: ended.map(({ body }) => body) },
     };
   });
 }

@@ -5,7 +5,7 @@ import type { CommandContext, Outcome } from '#manifests/platform/cli';
 import { utcSeconds } from '#manifests/platform/clock';
 import { formatBytes } from '#manifests/platform/progress';
 import { readEnrolment } from '../outbox/index.ts';
-import { HANDS_NEEDED, LAST_COMMITTED, type RunRow } from '../run/index.ts';
+import { HANDS_NEEDED, type RunRow } from '../run/index.ts';
 import { type Agent, fault, LAST_CYCLE, placesOf } from '../service/index.ts';
 import { settingsFrom, table, withAgent } from './frame.ts';
 
@@ -117,15 +117,33 @@ function runLine({ id, started, outcome, state, body }: RunRow): string {
   return `${id.slice(0, 8)} of ${started}: ${outcome ?? `open, in ${state}`}${what}`;
 }
 
+/** Whether a run can be taken back, until when, and else why not; null where there never was a way back. */
+function wayOf({ journal, settings }: Agent, run: string) {
+  const kept = journal.ways.kept().find((way) => way.run === run);
+  if (kept !== undefined) {
+    const until = utcSeconds(kept.takenAt + settings.waysBack.days * 86_400_000);
+    return { kept: true, until, bytes: kept.bytes, why: null };
+  }
+  const why = journal.ways.gone(run);
+  return why === undefined ? null : { kept: false, until: null, bytes: null, why };
+}
+
+function wayText(agent: Agent, run: string): string {
+  const way = wayOf(agent, run);
+  if (way === null) return '';
+  if (!way.kept) return ` (cannot be taken back: ${way.why})`;
+  const room = way.bytes === null ? '' : `, ${formatBytes(way.bytes)}`;
+  return ` (can be taken back until ${way.until}${room})`;
+}
+
 export function history(context: CommandContext): Promise<Outcome> {
   return withAgent(context, (agent): Promise<Outcome> => {
     const { runs } = agent.journal;
     const wanted = context.options['run'];
     const all = runs.history(200);
     if (typeof wanted !== 'string') {
-      const kept = agent.journal.meta(LAST_COMMITTED);
-      const text =
-        all.map((run) => `${runLine(run)}${run.id === kept ? ' (can be taken back)' : ''}`).join('\n') || 'no run yet';
+      const kept = new Map(agent.journal.ways.kept().map((way) => [way.run, way]));
+      const text = all.map((run) => runLine(run) + wayText(agent, run.id)).join('\n') || 'no run yet';
       const report = {
         schema: 'patchferry/agent-history',
         schemaVersion: 1,
@@ -135,7 +153,8 @@ export function history(context: CommandContext): Promise<Outcome> {
           state,
           outcome,
           body,
-          canBeTakenBack: id === kept,
+          canBeTakenBack: kept.has(id),
+          wayBack: wayOf(agent, id),
         })),
       };
       return Promise.resolve({ exit: EXIT.done, text, report });

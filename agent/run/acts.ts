@@ -5,6 +5,7 @@ import { PatchferryError } from '#manifests/errors';
 import { utcSeconds } from '#manifests/platform/clock';
 import type { ContentRef, Inventory } from '#manifests/schema';
 import type { HostContext, InstallPlan } from '../packages/index.ts';
+import type { WayBack } from '../snapshot/index.ts';
 import { batchesOf, describeBatches, installInBatches, notInstalled, partOf, pausedPatches } from './batches.ts';
 import { runHooks } from './hooks.ts';
 import { fault, RUN_LIMITS } from './limits.ts';
@@ -199,9 +200,9 @@ async function snapshot(attempt: Attempt): Promise<Came> {
   for (const way of world.hands.ways) {
     const open = data.plans.filter(({ format }) => !data.ways.some(({ formats }) => formats.includes(format)));
     const fitting = [];
-    for (const plan of open) if ((await way.assess([plan], context)).possible) fitting.push(plan);
+    for (const plan of open) if ((await assess(attempt, way, [plan], context)).possible) fitting.push(plan);
     if (fitting.length === 0) continue;
-    const assessed = await way.assess(fitting, context);
+    const assessed = await assess(attempt, way, fitting, context);
     if (!assessed.possible) continue;
     const formats = fitting.map(({ format }) => format);
     // named before it is taken, so that a kill in between leaves nothing that nobody knows of
@@ -240,6 +241,19 @@ async function snapshot(attempt: Attempt): Promise<Came> {
     on: 'ok',
     says: data.ways.map(({ kind, says }) => `${kind}: ${says}`).join('; ') || (data.waySays ?? 'no way back'),
   };
+}
+
+/** Asks a way back; where only room is lacking, older ways back make place for the new one, the oldest first. */
+async function assess({ world }: Attempt, way: WayBack, plans: readonly InstallPlan[], context: HostContext) {
+  const { runs, ways } = world.journal;
+  for (;;) {
+    const found = await way.assess(plans, context);
+    const [oldest] = ways.kept();
+    if (found.lacks !== 'room' || oldest === undefined || world.protectedWays().has(oldest.run)) return found;
+    ways.giveUp(oldest.run, 'room was needed for a newer way back');
+    for (const { kind, id } of runs.get(oldest.run)?.data.ways ?? [])
+      await world.hands.ways.find((one) => one.kind === kind)?.discard(id, context);
+  }
 }
 
 async function install(attempt: Attempt): Promise<Came> {

@@ -32,7 +32,7 @@ const HARMFUL: readonly string[] = [
 
 /** Set while a host waits for hands after a rollback that failed. */
 export const HANDS_NEEDED = 'hands-needed';
-/** The run whose way back is kept. */
+/** The newest run whose way back is kept; the book of ways back (ways.ts) keeps it so. */
 export const LAST_COMMITTED = 'last-committed';
 
 export async function commit(attempt: Attempt): Promise<Ended> {
@@ -81,14 +81,13 @@ async function end(attempt: Attempt, outcome: RunBody['outcome'], says: string):
       const most = line ? RUN_LIMITS.fetchMostMs : RUN_LIMITS.retryMostMs;
       retryAt = journal.backOff.fail(digest, text, now, first, most).until;
     }
-    if (outcome === 'committed') journal.setMeta(LAST_COMMITTED, data.ways.length > 0 ? id : null);
     if (outcome === 'rollback-failed') journal.setMeta(HANDS_NEEDED, id);
-    if (data.undoes !== null && outcome === 'rolled-back') journal.setMeta(LAST_COMMITTED, null);
+    noteWay(attempt, outcome, now);
     journal.runs.finish(
       id,
       says,
       (steps) => (body = { ...bodyOf(data, row, steps, outcome, need, after, hands.digest(after), now), ...settings }),
-      memoryOf(data, outcome, after, now, need.needed),
+      memoryOf(attempt, outcome, after, now, need.needed),
       { boot: after.bootId, trustedTime: utcSeconds(now), wallTime: utcSeconds(world.clock.now()) },
     );
   });
@@ -111,7 +110,38 @@ function settingsOf({ id, data, world }: Attempt): Pick<RunBody, 'conffiles'> {
   return conffiles.length === 0 ? {} : { conffiles: conffiles.slice(0, RUN_LIMITS.conffiles) };
 }
 
-function memoryOf(data: RunData, outcome: RunBody['outcome'], after: Inventory, at: number, rebootNeeded: boolean): RunMemory {
+/** What can be taken back from now on. A reboot that an earlier run owed is part of that run and has no way back of its own. */
+function noteWay({ id, data, world: { journal } }: Attempt, outcome: RunBody['outcome'], now: number): void {
+  if (data.undoes !== null) {
+    if (outcome === 'rolled-back') journal.ways.giveUp(data.undoes, 'it was taken back');
+    return;
+  }
+  if (outcome !== 'committed') return;
+  if (data.ways.length > 0) journal.ways.keep(id, now);
+  else for (const { run } of journal.ways.kept()) journal.ways.giveUp(run, 'a later run had no way back');
+}
+
+/**
+ * Sets that are not to be tried again after this one was taken back: itself, and what the next poll would make of it and of those
+ * taken back before, when nothing new is in that (trap 11).
+ */
+function takenBack({ data, world }: Attempt, after: Inventory, at: number): NonNullable<RunMemory['rolledBack']> {
+  const own = { digest: data.digest, patches: data.patches, at };
+  const before = world.journal.runs.memory().rolledBack.flatMap(({ patches }) => patches);
+  const known = new Set([...data.patches, ...before]);
+  const { install, digest } = world.evaluate(after, { installedByUs: [], failed: [], rolledBack: [] });
+  if (digest === data.digest || install.length === 0 || !install.every((patch) => known.has(patch))) return [own];
+  return [own, { digest, patches: install, at }];
+}
+
+function memoryOf(
+  attempt: Attempt,
+  outcome: RunBody['outcome'],
+  after: Inventory,
+  at: number,
+  rebootNeeded: boolean,
+): RunMemory {
+  const { data } = attempt;
   const code = data.error?.code ?? 'run.unexpected';
   const patches = data.patches;
   if (outcome === 'committed') {
@@ -122,7 +152,7 @@ function memoryOf(data: RunData, outcome: RunBody['outcome'], after: Inventory, 
       ...(failed.length === 0 ? {} : { failed: { patches: failed, at, code: 'run.install' } }),
     };
   }
-  if (outcome === 'rolled-back' && HARMFUL.includes(code)) return { rolledBack: { digest: data.digest, patches, at } };
+  if (outcome === 'rolled-back' && HARMFUL.includes(code)) return { rolledBack: takenBack(attempt, after, at) };
   return outcome === 'refused' ? {} : { failed: { patches, at, code } };
 }
 

@@ -101,7 +101,7 @@ export async function takeUp(world: RunWorld): Promise<RunEnd | undefined> {
   return drive(id, to, data, world, true);
 }
 
-/** Takes the last committed run back, at its owner's word. @throws run.no-rollback */
+/** Takes the newest run back whose way back is kept, at its owner's word. @throws run.no-rollback */
 export async function undoLast(world: RunWorld): Promise<RunEnd> {
   const last = world.journal.meta(HANDS_NEEDED) ?? world.journal.meta(LAST_COMMITTED);
   const row = last === undefined ? undefined : world.journal.runs.get(last);

@@ -6,6 +6,7 @@ export { beginRun, makeOwedReboot, type RunEnd, takeUp, undoLast } from './engin
 export { armFailPoints, FAIL_POINTS, type FailPoint } from './failpoints.ts';
 export { hasHooks, LATER_EXIT } from './hooks.ts';
 export { type Journal, openJournal } from './journal.ts';
+export { type KeepingFacts, type KeepingRules, toGiveUp } from './keeping.ts';
 export { RUN_LIMITS } from './limits.ts';
 export type { BackOff } from './memory.ts';
 export { setPause } from './memory.ts';
@@ -13,4 +14,5 @@ export { NEEDED_SINCE, rebootNeed, wantsReboot } from './need.ts';
 export { rebootWaits } from './rebooting.ts';
 export type { ResultRow, ResultStamp } from './results.ts';
 export { cleanText, oneLine, type RunRow, type RunStep } from './runs.ts';
+export type { KeptWay } from './ways.ts';
 export type { Hands, HookCame, RunWorld, StaleUse } from './world.ts';

@@ -57,6 +57,23 @@ test('a journal of a newer version is left alone and named', () => {
   assert.throws(open, { code: 'run.newer-journal' });
 });
 
+test('a journal of the version before keeps its one way back', () => {
+  open().close();
+  const database = new DatabaseSync(file);
+  database.exec(`DROP TABLE ways; PRAGMA user_version = 1;
+    INSERT INTO runs (id, started, state, data, finished, outcome) VALUES
+      ('old', '2026-03-01T10:00:00Z', 'Commit', '{"version":1,"patches":["a@1"]}', '2026-03-01T10:05:00Z', 'committed'),
+      ('new', '2026-03-02T10:00:00Z', 'Commit', '{"version":1,"patches":["b@1"]}', '2026-03-02T10:05:00Z', 'committed');
+    INSERT INTO meta VALUES ('last-committed', 'new')`);
+  database.close();
+  using journal = open();
+  const takenAt = Date.parse('2026-03-02T10:05:00Z');
+  assert.deepEqual(journal.ways.kept(), [{ run: 'new', takenAt, bytes: null, patches: ['b@1'] }]);
+  journal.ways.giveUp('new', 'older than 30 days');
+  assert.equal(journal.ways.gone('new'), 'older than 30 days');
+  assert.equal(journal.meta('last-committed'), undefined);
+});
+
 test('nothing of a transaction stays when it throws', () => {
   using journal = open();
   assert.throws(() =>

@@ -7,6 +7,7 @@ import { fault } from './limits.ts';
 import { type BackOffBook, backOffBook } from './memory.ts';
 import { type ResultBook, resultBook } from './results.ts';
 import { type RunBook, runBook } from './runs.ts';
+import { type WayBook, wayBook } from './ways.ts';
 
 /** What is stored; each entry brings the file from the version of its index to the next. Never edit one, add one. */
 const MIGRATIONS: readonly string[] = [
@@ -29,12 +30,19 @@ const MIGRATIONS: readonly string[] = [
      trusted_time TEXT NOT NULL, wall_time TEXT NOT NULL,
      hash TEXT, file TEXT, size INTEGER, sent_at INTEGER, sent_to TEXT, sends INTEGER NOT NULL DEFAULT 0
    ) STRICT;`,
+  // Several ways back in place of the last one; what was kept before stays.
+  `CREATE TABLE ways (
+     run TEXT PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE, taken INTEGER NOT NULL, bytes INTEGER, gone TEXT
+   ) STRICT;
+   INSERT INTO ways SELECT id, CAST(strftime('%s', coalesce(finished, started)) AS INTEGER) * 1000, NULL, NULL FROM runs
+     WHERE id = (SELECT value FROM meta WHERE key = 'last-committed');`,
 ];
 
 export interface Journal {
   readonly runs: RunBook;
   readonly results: ResultBook;
   readonly backOff: BackOffBook;
+  readonly ways: WayBook;
   /** A small named value that outlives the process. */
   meta(key: string): string | undefined;
   setMeta(key: string, value: string | null): void;
@@ -103,6 +111,7 @@ export function openJournal(path: string, options: { readOnly?: boolean; now: nu
     results,
     runs: runBook(database, { atomically, results }),
     backOff: backOffBook(database),
+    ways: wayBook(database, { atomically, setMeta }),
     meta,
     setMeta,
     atomically,

@@ -118,7 +118,7 @@ export interface RunStep {
 export interface RunMemory {
   readonly installed?: { readonly patches: readonly string[]; readonly boot: string; readonly rebootNeeded: boolean };
   readonly failed?: { readonly patches: readonly string[]; readonly at: number; readonly code: string };
-  readonly rolledBack?: { readonly digest: string; readonly patches: readonly string[]; readonly at: number };
+  readonly rolledBack?: readonly { readonly digest: string; readonly patches: readonly string[]; readonly at: number }[];
 }
 
 export interface RunBook {
@@ -170,7 +170,8 @@ export function runBook(database: DatabaseSync, { atomically, results }: Shared)
   );
   const sayStep = database.prepare('UPDATE steps SET says = ? WHERE run = ? AND n = (SELECT max(n) FROM steps WHERE run = ?)');
   const oldRuns = database.prepare(
-    `DELETE FROM runs WHERE finished IS NOT NULL AND rowid NOT IN (SELECT rowid FROM runs ORDER BY rowid DESC LIMIT ?)`,
+    `DELETE FROM runs WHERE finished IS NOT NULL AND rowid NOT IN (SELECT rowid FROM runs ORDER BY rowid DESC LIMIT ?)
+     AND id NOT IN (SELECT run FROM ways WHERE gone IS NULL)`,
   );
   const putInstalled = database.prepare('INSERT OR REPLACE INTO installed (patch, boot, reboot) VALUES (?, ?, ?)');
   const putFailed = database.prepare('INSERT OR REPLACE INTO failed (patch, at, code) VALUES (?, ?, ?)');
@@ -210,9 +211,7 @@ export function runBook(database: DatabaseSync, { atomically, results }: Shared)
         }
         for (const patch of memory.failed?.patches ?? [])
           putFailed.run(patch, memory.failed?.at ?? 0, memory.failed?.code ?? '');
-        if (memory.rolledBack !== undefined) {
-          putRolledBack.run(memory.rolledBack.digest, JSON.stringify(memory.rolledBack.patches), memory.rolledBack.at);
-        }
+        for (const { digest, patches, at } of memory.rolledBack ?? []) putRolledBack.run(digest, JSON.stringify(patches), at);
         end.run(written.finished, written.outcome, JSON.stringify(written), id);
         oldRuns.run(RUN_LIMITS.keptRuns);
         return results.append('run', written, stamp);

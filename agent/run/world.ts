@@ -61,6 +61,8 @@ export interface RunWorld {
   readonly allowReboot: boolean;
   /** Milliseconds of trusted time. */
   trustedNow(): number;
+  /** Runs whose ways back may not be given up now, not even for room. */
+  protectedWays(): ReadonlySet<string>;
   evaluate(inventory: Inventory, memory: HostMemory): Evaluation;
   windowOf(group: Group | null, hostZone: string): WindowState;
   /** Catalog documents by the hash of their bytes, from the verified copies on this host. */

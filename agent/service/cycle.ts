@@ -14,7 +14,6 @@ import {
   type Ended,
   HANDS_NEEDED,
   hasHooks,
-  LAST_COMMITTED,
   makeOwedReboot,
   oneLine,
   type ResultStamp,
@@ -30,8 +29,9 @@ import {
 } from '../run/index.ts';
 import type { Agent } from './agent.ts';
 import { askAgainAt, giveLeaseBack, withLeases } from './lease.ts';
+import { sweep } from './sweep.ts';
 import { missedBySleep, noteRun } from './wake.ts';
-import { decideInput, makeWorld, sweep } from './world.ts';
+import { decideInput, makeWorld } from './world.ts';
 
 export interface CycleOptions {
   readonly signal: AbortSignal;
@@ -109,7 +109,6 @@ class Cycle {
   }
 
   async run(): Promise<CycleReport> {
-    const { journal } = this.#agent;
     if (this.#options.retry) this.#forget();
     const taken = await takeUp(this.#world);
     if (taken !== undefined && !this.#took(taken)) return this.#report();
@@ -125,7 +124,7 @@ class Cycle {
       this.#nextAt = this.#options.onlyAfter ?? null;
       return this.#report();
     }
-    await sweep(this.#agent, journal.meta(LAST_COMMITTED) ?? journal.meta(HANDS_NEEDED), this.#world);
+    await sweep(this.#agent, this.#view, this.#world);
     await this.#decideAndRun();
     if (this.#options.offline !== true) await this.#tell();
     return this.#report();
@@ -286,12 +285,12 @@ class Cycle {
     if (this.#took(ended)) await this.#evaluateAndScan();
   }
 
-  /** Looks at the host again, tells what it is now, and keeps the way back of this run only. */
+  /** Looks at the host again, tells what it is now, and gives back what no longer has to be kept. */
   async #afterCommit(before: Evaluation): Promise<void> {
     const after = await this.#evaluateAndScan();
     const left = after.install.filter((patch) => before.install.includes(patch));
     if (left.length > 0) this.#says.push(`${left.length} patches of the set are left for the next window`);
-    await sweep(this.#agent, this.#agent.journal.meta(LAST_COMMITTED), this.#world);
+    await sweep(this.#agent, this.#view, this.#world);
   }
 
   async #evaluateAndScan(): Promise<Evaluation> {

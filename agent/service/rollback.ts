@@ -1,18 +1,34 @@
-// Taking the last run back at its owner's word: the same machine, entered at Rollback.
+// Taking runs back at their owner's word: the same machine, entered at Rollback, the newest run first.
 import { takeLock } from '#manifests/platform/lock';
 import { type RunEnd, takeUp, undoLast } from '../run/index.ts';
-import type { Agent } from './agent.ts';
+import { type Agent, fault } from './agent.ts';
 import { makeWorld, type WorldOptions } from './world.ts';
 
-/** @throws lock.held, run.no-rollback */
-export async function rollbackLast(agent: Agent, options: WorldOptions): Promise<RunEnd> {
+/**
+ * Takes the newest run back, or with `run` (the start of its id) all down to that one; stops at the first that cannot be taken
+ * back. Each is a run with a result of its own. @throws lock.held, run.no-rollback, agent.not-kept
+ */
+export async function rollbackLast(
+  agent: Agent,
+  options: WorldOptions & { readonly run?: string | undefined },
+): Promise<RunEnd[]> {
   const lock = takeLock(agent.places.lock, 'agent rollback');
   try {
     const view = agent.documents.view(agent.keys?.id ?? null);
     const world = makeWorld(agent, () => view, options);
     const before = await takeUp(world); // an interrupted run is brought to its end first
-    if (before !== undefined && before.kind !== 'ended') return before;
-    return await undoLast(world);
+    if (before !== undefined && before.kind !== 'ended') return [before];
+    const { ways } = agent.journal;
+    const target = options.run === undefined ? undefined : ways.kept().find(({ run }) => run.startsWith(options.run ?? ''));
+    if (options.run !== undefined && target === undefined)
+      throw fault('not-kept', `run ${options.run} cannot be taken back (any more)`);
+    const ended: RunEnd[] = [];
+    for (;;) {
+      const end = await undoLast(world);
+      ended.push(end);
+      if (end.kind !== 'ended' || end.outcome !== 'rolled-back') return ended;
+      if (!ways.kept().some(({ run }) => run === target?.run)) return ended;
+    }
   } finally {
     lock.release();
   }

@@ -30,6 +30,15 @@ const agentSettings = z.strictObject({
   /** In place of the group's interval. */
   pollMinutes: z.int().min(1).max(10_080).optional(),
   logLevel: z.enum(['silent', 'error', 'warn', 'info', 'debug']).default('info'),
+  /** What may be kept to take runs back with; the rules are in run/keeping.ts. */
+  waysBack: z
+    .strictObject({
+      keep: z.int().min(1).max(50).default(3),
+      days: z.int().min(1).max(365).default(30),
+      maxPercent: z.int().min(1).max(90).default(10),
+      freePercent: z.int().min(0).max(90).default(5),
+    })
+    .prefault({}),
   /** Whether this agent may reboot the host when the group says `if-needed` and the window has time for it. */
   allowReboot: z.boolean().default(false),
   testing: z.strictObject({ failPoints: z.boolean().default(false) }).default({ failPoints: false }),

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { readFileBounded, writeFileAtomic } from '#manifests/platform/files';
 import { currentVersion, type HostContext, type InstallPlan, switchTo, versionFolder } from '../packages/index.ts';
 import { fault } from './copy.ts';
-import { complete, discardFolder, fileStore, folderOf, isComplete, listStore, startFolder } from './store.ts';
+import { complete, discardFolder, fileStore, folderBytes, folderOf, isComplete, listStore, startFolder } from './store.ts';
 import type { WayBack } from './wayback.ts';
 
 const NOTE_BYTES = 4 * 1024 * 1024;
@@ -66,13 +66,25 @@ export const archive: WayBack = {
     const folder = folderOf(store(context), id);
     if (!isComplete(folder)) return discardFolder(folder);
     // Nobody can go back to these any more: their room is given back too.
+    const others = listStore(store(context)).filter((one) => one.id !== id);
+    const needed = new Set(
+      others.flatMap((one) => readNotes(folderOf(store(context), one.id))).map(({ name, was }) => `${name} ${was}`),
+    );
     for (const { name, was } of readNotes(folder)) {
-      if (was !== null && currentVersion(context, name) !== was)
+      if (was !== null && currentVersion(context, name) !== was && !needed.has(`${name} ${was}`))
         fs.rmSync(versionFolder(context, name, was), { recursive: true, force: true });
     }
     return discardFolder(folder);
   },
   async list(context) {
     return listStore(store(context));
+  },
+  async bytes(id, context) {
+    const folder = folderOf(store(context), id);
+    const versions = isComplete(folder) ? readNotes(folder) : [];
+    return versions.reduce(
+      (sum, { name, was }) => sum + (was === null ? 0 : folderBytes(versionFolder(context, name, was))),
+      0,
+    );
   },
 };

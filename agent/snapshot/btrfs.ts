@@ -8,7 +8,16 @@ import { describeOutcome, reloadServices } from './outcome.ts';
 import { putBack } from './put-back.ts';
 import { restoreSaved, savedBytes, takeSaved } from './saved.ts';
 import { isInRoots, notCovered, pathsOfChanged, scopeRoots } from './scope.ts';
-import { complete, discardFolder, folderOf, isComplete, listStore, pathsAtFirstTry, startFolder } from './store.ts';
+import {
+  complete,
+  discardFolder,
+  folderBytes,
+  folderOf,
+  isComplete,
+  listStore,
+  pathsAtFirstTry,
+  startFolder,
+} from './store.ts';
 import { scan } from './tree.ts';
 import type { WayBack } from './wayback.ts';
 
@@ -54,6 +63,12 @@ async function remove(context: HostContext, id: string): Promise<void> {
   discardFolder(folder);
 }
 
+/** `btrfs filesystem du -s --raw`: what only this snapshot holds. Null when that was not printed. */
+export function exclusiveBytes(text: string): number | null {
+  const row = text.split('\n').find((line) => /^\s*\d+\s+\d+\s+/.test(line));
+  return row === undefined ? null : Number(row.trim().split(/\s+/)[1]);
+}
+
 export const btrfsSnapshot: WayBack = {
   kind: 'btrfs',
   async assess(plans, context) {
@@ -67,7 +82,7 @@ export const btrfsSnapshot: WayBack = {
     const { outside } = parts(context, plans);
     const copies = outside.roots.length === 0 ? 0 : await savedBytes(context, outside, plans);
     const { bavail, bsize } = fs.statfsSync(context.root);
-    if (bavail * bsize <= copies) return none(`no room for copies of ${outside.roots.join(', ')}`);
+    if (bavail * bsize <= copies) return { ...none(`no room for copies of ${outside.roots.join(', ')}`), lacks: 'room' };
     return {
       possible: true,
       says:
@@ -110,5 +125,13 @@ export const btrfsSnapshot: WayBack = {
   discard: (id, context) => remove(context, id),
   async list(context) {
     return listStore(store(context));
+  },
+  async bytes(id, context) {
+    const place = `${STORE}/${id}`;
+    const found = await hostCommand(context, 'btrfs', ['filesystem', 'du', '--raw', '--summarize', `${place}/root`], {
+      timeoutMs: COMMAND_MS,
+    });
+    const own = exclusiveBytes(found.stdout);
+    return own === null ? null : own + folderBytes(join(folderOf(store(context), id), 'saved'));
   },
 };

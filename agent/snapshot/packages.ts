@@ -6,7 +6,17 @@ import { type HostContext, type InstallPlan, waitForLocks } from '../packages/in
 import { describeOutcome, reloadServices } from './outcome.ts';
 import { releaseReserve, restoreSaved, savedBytes, takeSaved } from './saved.ts';
 import { isInRoots, notCovered, pathsOfChanged, scopeRoots } from './scope.ts';
-import { complete, discardFolder, fileStore, folderOf, isComplete, listStore, pathsAtFirstTry, startFolder } from './store.ts';
+import {
+  complete,
+  discardFolder,
+  fileStore,
+  folderBytes,
+  folderOf,
+  isComplete,
+  listStore,
+  pathsAtFirstTry,
+  startFolder,
+} from './store.ts';
 import type { WayBack } from './wayback.ts';
 
 /** Below this a disk counts as full. */
@@ -32,7 +42,7 @@ export const packages: WayBack = {
     const says = possible
       ? `copies of the files that change, up to ${formatBytes(costBytes)}`
       : `copies need up to ${formatBytes(costBytes)}, ${formatBytes(bavail * bsize)} are free`;
-    return { possible, says, costBytes, notCovered: notCovered(context, mine) };
+    return { possible, says, costBytes, notCovered: notCovered(context, mine), ...(possible ? {} : { lacks: 'room' }) };
   },
   async take(run, plans, context) {
     const folder = folderOf(store(context), run);
@@ -57,5 +67,8 @@ export const packages: WayBack = {
   },
   async list(context) {
     return listStore(store(context));
+  },
+  async bytes(id, context) {
+    return folderBytes(folderOf(store(context), id));
   },
 };

@@ -50,6 +50,20 @@ export function listStore(store: string): { id: string; takenAt: string }[] {
   return found.toSorted((a, b) => (a.takenAt < b.takenAt ? -1 : 1));
 }
 
+/** Room that a folder takes on the disk; a file with several names counts once. Nothing when it is not there. */
+export function folderBytes(folder: string): number {
+  if (!fs.existsSync(folder)) return 0;
+  const seen = new Set<number>();
+  let bytes = 0;
+  for (const entry of fs.readdirSync(folder, { recursive: true, withFileTypes: true })) {
+    const stat = fs.lstatSync(join(entry.parentPath, entry.name), { throwIfNoEntry: false });
+    if (stat === undefined || (stat.nlink > 1 && !stat.isDirectory() && seen.has(stat.ino))) continue;
+    seen.add(stat.ino);
+    bytes += stat.blocks * 512;
+  }
+  return bytes;
+}
+
 /** Removes a folder of copies: no longer whole first, then gone. */
 export function discardFolder(folder: string): void {
   if (!fs.existsSync(folder)) return;

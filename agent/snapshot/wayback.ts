@@ -9,6 +9,8 @@ export interface Assessment {
   readonly costBytes: number;
   /** Parts of the host that it does not bring back, in words: other mounts, data of services. */
   readonly notCovered: readonly string[];
+  /** What it lacks, where giving up older ways back may help. */
+  readonly lacks?: 'room';
 }
 
 /** One way to take a run back. Named by the run's id; every act may be repeated after a kill and comes to the same end. */
@@ -23,4 +25,6 @@ export interface WayBack {
   discard(id: string, context: HostContext): Promise<void>;
   /** The whole ones that are kept, oldest first. `takenAt`: UTC to the second. */
   list(context: HostContext): Promise<{ id: string; takenAt: string }[]>;
+  /** Room that one takes on the disk now, and giving it up would free; null when it cannot be told. */
+  bytes?(id: string, context: HostContext): Promise<number | null>;
 }

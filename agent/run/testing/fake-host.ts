@@ -291,6 +291,7 @@ export function makeFakeHost(journalFile: string, group: Partial<Group> = {}, mo
         return host.allowReboot;
       },
       trustedNow: () => host.now,
+      protectedWays: () => new Set(),
       evaluate: () => ({
         ...host.evaluation(),
         findings: items(['deb', 'archive']).map((item) => ({
