@@ -162,12 +162,15 @@ describe('the main job on real hosts', { skip }, () => {
       assert.equal(await host.must(['dpkg', '--audit']), '');
       assert.match(await host.must(['systemctl', 'is-active', 'patchferry-agent.service']), /^active/);
 
-      await publisher.arrived();
-      await spread();
-      await host.must(['systemctl', 'restart', 'patchferry-agent.service']);
-      await until('the acks to cover everything', 60, async () => {
-        const said = await agent.must(['status'], [0, 1, 3, 4]);
-        return /outbox\s+0 results/.test(said) ? true : undefined;
+      // results come one by one: each collection acks what it has, until none is left
+      await until('the acks to cover everything', 180, async () => {
+        await publisher.ask(['collect'], [0, 1, 3]);
+        await spread();
+        await host.must(['systemctl', 'restart', 'patchferry-agent.service']);
+        return until('the outbox to be empty', 15, async () => {
+          const said = await agent.must(['status'], [0, 1, 3, 4]);
+          return /outbox\s+0 results/.test(said) ? true : undefined;
+        }).catch(() => undefined);
       });
       const report = await publisher.ask<{ hosts: Array<{ verdict: string }> }>(['report'], [0, 1]);
       assert.deepEqual(
