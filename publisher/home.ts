@@ -13,7 +13,7 @@ const fault = defineFaults('home', {
   missing: { exit: EXIT.usage, next: 'Make one with `publisher init --home FOLDER`, or name the right folder with --home.' },
 });
 
-const SOURCE_KINDS = ['apt', 'folder'] as const;
+const SOURCE_KINDS = ['apt', 'rpm', 'folder'] as const;
 
 /** Every role that has keys of its own, in the order people meet them. */
 export const ROLES = ['root', 'targets', 'snapshot', 'timestamp', 'policy', 'catalog', 'waivers', 'halts', 'roster'] as const;
@@ -56,6 +56,7 @@ const sourceSettings = z.strictObject({
   components: list(line(100), 100).optional(),
   architectures: list(line(40), 100).optional(),
   keyring: line(1_000).optional(),
+  unsignedMetadata: z.boolean().optional(),
 });
 
 export const publisherSettings = z

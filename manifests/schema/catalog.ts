@@ -60,6 +60,8 @@ export const patch = z.strictObject({
   /** The vendor's dates, where there are any. */
   released: moment.nullable(),
   updated: moment.nullable(),
+  /** The vendor says that it takes effect with a reboot (`reboot_suggested` of an RPM advisory). */
+  rebootSuggested: z.boolean().optional(),
   packages: list(patchPackage, 10_000),
 });
 export type Patch = z.infer<typeof patch>;
@@ -72,7 +74,7 @@ export const vendorRepository = z.strictObject({
   suite: line(100),
   components: list(line(100), 100),
   architectures: list(line(40), 100),
-  /** The vendor's signed root (`dists/SUITE/InRelease`) and the indexes it names, relative to the repository's root. */
+  /** The vendor's signed root (`dists/SUITE/InRelease`; rpm: `repodata/repomd.xml` with its `.asc`) and the indexes it names, relative to the repository's root. */
   indexes: list(contentRef.extend({ path: relativePath }), 1_000),
   syncedAt: moment,
 });

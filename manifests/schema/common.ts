@@ -71,7 +71,7 @@ export const zone = z.string().regex(/^(?:UTC|host|[A-Za-z_]+(?:\/[A-Za-z0-9_+-]
 export const relativePath = z
   .string()
   .max(1_024)
-  .regex(/^[A-Za-z0-9_+~:%=,@.-]+(?:\/[A-Za-z0-9_+~:%=,@.-]+)*$/, { error: 'must be a relative path of plain names' })
+  .regex(/^[A-Za-z0-9_+~^:%=,@.-]+(?:\/[A-Za-z0-9_+~^:%=,@.-]+)*$/, { error: 'must be a relative path of plain names' })
   .refine((value) => !value.split('/').some((part) => part === '.' || part === '..'), { error: 'must not climb' });
 
 /** Labels of a host: `role: database`. */

@@ -5,8 +5,11 @@ import { relativePath } from '#manifests/schema';
 import { fault, type Origin } from './origin.ts';
 import { type PartTag, receive, type Stream } from './receive.ts';
 
-/** Reads a repository from `folder`. A folder that holds no repository (a medium that is not mounted) is an error, never "empty". */
-export function folderOrigin(folder: string): Origin {
+/**
+ * Reads a repository from `folder`. A folder that holds no repository (a medium that is not mounted) is an error, never "empty".
+ * @param mark what every repository of this kind has at its root; a vendor's may be of another kind.
+ */
+export function folderOrigin(folder: string, mark = 'metadata'): Origin {
   const root = resolve(folder);
 
   function pathOf(path: string): string {
@@ -26,8 +29,8 @@ export function folderOrigin(folder: string): Origin {
         }
         throw cause;
       }
-      if (!fs.existsSync(join(root, 'metadata'))) {
-        throw fault('not-a-repository', `${root} holds no repository (no folder metadata)`, { where: root, cause });
+      if (!fs.existsSync(join(root, mark))) {
+        throw fault('not-a-repository', `${root} holds no repository (no folder ${mark})`, { where: root, cause });
       }
       return undefined;
     }

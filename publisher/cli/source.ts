@@ -10,7 +10,7 @@ import { suggestion } from '#manifests/schema';
 import { openCatalogStore } from '../catalog/index.ts';
 import { homePaths, openHome, type PublisherHome } from '../home.ts';
 import { checkSource, SOURCE_KINDS, type SourceKind, type SourceSettings, syncSource } from '../sources/index.ts';
-import { argument, counted, homeOf, homeRequest, listOption, type Tools, table, textOption, withLock } from './common.ts';
+import { argument, counted, flag, homeOf, homeRequest, listOption, type Tools, table, textOption, withLock } from './common.ts';
 
 const fault = defineFaults('sources', {
   exists: { exit: EXIT.usage, next: 'Take another name, or edit the entry in publisher.yaml.' },
@@ -25,13 +25,22 @@ export function sourceCommands(tools: Tools): CommandSpec[] {
       summary: 'Add a source of vendor updates to publisher.yaml; fetches nothing',
       args: [{ name: '<name>', says: 'names the source, and the repository in the catalog: debian-12-security' }],
       options: [
-        { flags: '--kind <kind>', says: 'apt repository, or folder of own software', choices: SOURCE_KINDS, fallback: 'apt' },
+        {
+          flags: '--kind <kind>',
+          says: 'APT or RPM repository, or folder of own software',
+          choices: SOURCE_KINDS,
+          fallback: 'apt',
+        },
         { flags: '--product <product>', says: 'whose patches these are: debian-12', required: true },
         { flags: '--url <url>', says: 'http:, https: or file: URL, or a folder', required: true },
         { flags: '--suite <suite>', says: 'apt: what is under dists/, as bookworm-security' },
         { flags: '--component <name>', says: 'apt: component (several times); main unless told', many: true },
-        { flags: '--arch <name>', says: 'apt: architecture (several times); amd64 unless told', many: true },
-        { flags: '--keyring <file>', says: "apt: file with the vendor's OpenPGP public keys; required there" },
+        { flags: '--arch <name>', says: 'architecture (several times); amd64 (apt), x86_64 (rpm) unless told', many: true },
+        { flags: '--keyring <file>', says: "apt, rpm: file with the vendor's OpenPGP public keys; required there" },
+        {
+          flags: '--unsigned-metadata',
+          says: "rpm: the vendor signs its packages and not its metadata; each package's own signature is checked instead",
+        },
       ],
       examples: [
         {
@@ -39,6 +48,12 @@ export function sourceCommands(tools: Tools): CommandSpec[] {
             'publisher source add debian-12-security --product debian-12 --url http://mirror.example/debian-security ' +
             '--suite bookworm-security --keyring /usr/share/keyrings/debian-archive-keyring.gpg',
           says: 'Security updates of Debian 12.',
+        },
+        {
+          line:
+            'publisher source add rocky-9-baseos --kind rpm --product rocky-9 --unsigned-metadata ' +
+            '--url https://mirror.example/rocky/9/BaseOS/x86_64/os --keyring /etc/pki/rpm-gpg/RPM-GPG-KEY-Rocky-9',
+          says: 'An RPM repository: the folder that holds repodata/.',
         },
         {
           line: 'publisher source add own --kind folder --product own-tool --url /srv/own-tool',
@@ -169,6 +184,7 @@ function settingsOf(context: CommandContext): SourceSettings {
     components: atLeastOne(listOption(context, 'component')),
     architectures: atLeastOne(listOption(context, 'arch')),
     keyring: absolute(textOption(context, 'keyring')),
+    unsignedMetadata: flag(context, 'unsignedMetadata') ? true : undefined,
   };
   const url = textOption(context, 'url') ?? '';
   return {

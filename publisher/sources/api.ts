@@ -5,7 +5,7 @@ import type { PayloadStore } from '#manifests/repository';
 import type { Patch, VendorRepository } from '#manifests/schema';
 import type { Origin } from '#manifests/transfer';
 
-export const SOURCE_KINDS = ['apt', 'folder'] as const;
+export const SOURCE_KINDS = ['apt', 'rpm', 'folder'] as const;
 export type SourceKind = (typeof SOURCE_KINDS)[number];
 
 /** A source as the publisher's settings hold it. */
@@ -21,10 +21,12 @@ export interface SourceSettings {
   readonly suite?: string | undefined;
   /** apt: `main` unless told. */
   readonly components?: readonly string[] | undefined;
-  /** apt: `amd64` unless told. */
+  /** apt: `amd64` unless told; rpm: `x86_64`, besides `noarch`. */
   readonly architectures?: readonly string[] | undefined;
-  /** apt: path of the file with the vendor's OpenPGP public keys (binary or armored). Required there. */
+  /** apt, rpm: path of the file with the vendor's OpenPGP public keys (binary or armored). Required there. */
   readonly keyring?: string | undefined;
+  /** rpm: true takes metadata that the vendor does not sign; the signature of each package is then what counts. */
+  readonly unsignedMetadata?: boolean | undefined;
 }
 
 /** A patch as a source gives it; when it was first seen is the catalog's to know. */

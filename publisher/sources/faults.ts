@@ -11,7 +11,7 @@ export const fault = defineFaults('source', {
     exit: EXIT.handsNeeded,
     next: 'The record of what was accepted last is damaged. Remove the named file to accept what the vendor serves now.',
   },
-  unsigned: { exit: EXIT.refused, next: 'Nothing was believed. Look at what the URL serves; it is not a signed InRelease.' },
+  unsigned: { exit: EXIT.refused, next: 'Nothing was believed. Look at what the URL serves; it is not what the vendor signs.' },
   signature: {
     exit: EXIT.refused,
     next: 'Nothing was believed. Check that the keyring is the vendor’s current one, then the mirror and the line to it.',
@@ -42,6 +42,11 @@ export const fault = defineFaults('source', {
 export const SOURCE_LIMITS = {
   /** Bytes of a signed InRelease. Debian's largest has 0.2 MB. */
   inReleaseBytes: 8 * 1024 * 1024,
+  /** Bytes of a repomd.xml and of its signature. The largest seen have 20 KB. */
+  repomdBytes: 4 * 1024 * 1024,
+  signatureBytes: 256 * 1024,
+  /** Metadata files that a repomd.xml may list. */
+  metadataFiles: 200,
   /** Bytes of a keyring file. */
   keyringBytes: 8 * 1024 * 1024,
   /** Files an InRelease may list. */

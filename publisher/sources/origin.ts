@@ -1,6 +1,6 @@
 // Opens the line to the vendor that a source's `url` names, and closes it again.
 import { fileURLToPath } from 'node:url';
-import { openOrigin } from '#manifests/transfer';
+import { folderOrigin, openOrigin } from '#manifests/transfer';
 import type { FetchOptions, SourceSettings, VendorOrigin } from './api.ts';
 import { fault } from './faults.ts';
 
@@ -21,6 +21,9 @@ export function folderOf(settings: SourceSettings): string | undefined {
   return url;
 }
 
+/** What a vendor's folder has at its root: without it a medium is not mounted, or the path is wrong. */
+const MARKS = { apt: 'dists', rpm: 'repodata', folder: '.' } as const;
+
 /** Runs `work` with the given origin, or with one opened for `url` and closed afterwards. */
 export async function withOrigin<T>(
   settings: SourceSettings,
@@ -28,7 +31,8 @@ export async function withOrigin<T>(
   work: (origin: VendorOrigin) => Promise<T>,
 ): Promise<T> {
   if (options.origin !== undefined) return work(options.origin);
-  const origin = openOrigin(folderOf(settings) ?? settings.url);
+  const folder = folderOf(settings);
+  const origin = folder === undefined ? openOrigin(settings.url) : folderOrigin(folder, MARKS[settings.kind]);
   try {
     return await work(origin);
   } finally {

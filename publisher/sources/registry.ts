@@ -2,5 +2,6 @@
 import type { SourceKind, SourceKindImplementation } from './api.ts';
 import { apt } from './apt/sync.ts';
 import { folder } from './folder/sync.ts';
+import { rpm } from './rpm/sync.ts';
 
-export const sourceKinds: Readonly<Record<SourceKind, SourceKindImplementation>> = { apt, folder };
+export const sourceKinds: Readonly<Record<SourceKind, SourceKindImplementation>> = { apt, rpm, folder };

@@ -2,9 +2,9 @@
 import * as fs from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import { isFault } from '#manifests/errors';
+import { type Compression, decompress } from '../compression.ts';
 import { fault } from '../faults.ts';
 import { readFromTar } from './tar.ts';
-import { type Compression, decompress } from './xz.ts';
 
 export const DEB_FILE_LIMITS = {
   /** Members of the outer archive that are looked at. */

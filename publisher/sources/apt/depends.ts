@@ -2,8 +2,8 @@
 import * as fs from 'node:fs';
 import type { PayloadStore } from '#manifests/repository';
 import type { VendorRepository } from '#manifests/schema';
+import { bounded, decompress } from '../compression.ts';
 import { fault, SOURCE_LIMITS } from '../faults.ts';
-import { bounded, decompress } from './xz.ts';
 
 /** Names that a package depends on (every alternative), by `NAME VERSION`. Indexes that are not here tell nothing. */
 export async function readDependencies(

@@ -1,6 +1,6 @@
 // Reads a Packages index as it streams in: one binary package a stanza (deb822(5)). Pure but for the stream it is given.
 import { fault, SOURCE_LIMITS } from '../faults.ts';
-import { isPlainPath } from './release.ts';
+import { isPlainPath, plainLine } from '../paths.ts';
 
 /** One binary package of the vendor, with what this project needs of it; every field is checked. */
 export interface BinaryPackage {
@@ -143,10 +143,4 @@ function readFields(stanza: string, bad: (says: string) => Error): Map<string, s
     from = end + 1;
   }
   return fields;
-}
-
-/** Text for people: control characters become blanks, broken Unicode is mended, the end is cut. */
-export function plainLine(value: string | undefined, limit: number): string {
-  const clean = (value ?? '').replace(/[\u0000-\u001f\u007f-\u009f]/g, ' ').trim();
-  return clean.slice(0, limit).toWellFormed();
 }

@@ -1,9 +1,9 @@
 // From a verified Release to what it means here: whether it may be believed now, and which indexes have to be fetched. Pure.
 import { utcSeconds } from '#manifests/platform/clock';
+import type { Compression } from '../compression.ts';
 import { fault, SOURCE_LIMITS } from '../faults.ts';
 import type { Release } from './release.ts';
 import type { AptState } from './state.ts';
-import type { Compression } from './xz.ts';
 
 /** One Packages index: the file that travels, and what it must be when unpacked. */
 export interface IndexPlan {

@@ -1,5 +1,6 @@
 // Reads a Release file (the signed text of an InRelease). Pure. Format: wiki.debian.org/DebianRepository/Format; deb822(5).
 import { fault, SOURCE_LIMITS } from '../faults.ts';
+import { isPlainPath } from '../paths.ts';
 
 export interface ReleaseEntry {
   readonly sha256: string;
@@ -28,12 +29,6 @@ export interface Release {
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
 const DATE =
   /^(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), +(\d{1,2}) ([A-Z][a-z]{2}) (\d{4}) (\d{2}):(\d{2}):(\d{2}) (?:UTC|GMT|Z|[+-]0000)$/;
-const PATH = /^[A-Za-z0-9_+~:%=,@.-]+(?:\/[A-Za-z0-9_+~:%=,@.-]+)*$/;
-
-/** True for a relative path of plain names that does not climb. */
-export function isPlainPath(path: string): boolean {
-  return path.length <= 1_024 && PATH.test(path) && !path.split('/').some((part) => part === '.' || part === '..');
-}
 
 /** @param text the signed text. @throws source.malformed, source.weak-hash */
 export function parseRelease(text: string, where: string): Release {

@@ -7,15 +7,16 @@ import { readFileBounded } from '#manifests/platform/files';
 import type { PayloadSource, PayloadStore } from '#manifests/repository';
 import { type ContentRef, canonicalJson, sha256Of, type VendorRepository } from '#manifests/schema';
 import type { SourceKindImplementation, SourceSettings, SourceSync, SyncOptions, VendorOrigin } from '../api.ts';
+import { bounded, decompress } from '../compression.ts';
 import { fault, SOURCE_LIMITS } from '../faults.ts';
+import { readKeyring, verifyCleartext } from '../openpgp.ts';
 import { withOrigin } from '../origin.ts';
-import { readKeyring, verifyCleartext } from './openpgp.ts';
+import { isPlainPath } from '../paths.ts';
 import { readPackages } from './packages.ts';
 import { classify, collectPatches } from './patches.ts';
 import { checkRelease, type IndexPlan, planIndexes } from './plan.ts';
-import { isPlainPath, parseRelease } from './release.ts';
+import { parseRelease } from './release.ts';
 import { type AptState, readState, writeState } from './state.ts';
-import { bounded, decompress } from './xz.ts';
 
 interface AptSettings {
   readonly suite: string;

@@ -1,4 +1,4 @@
 // A small RPM distribution for tests: a vendor with a key, its packages and repositories, and the root of a host of it.
-export { INSTALLED, UPDATED } from './packages.ts';
+export { ADVISORIES, INSTALLED, UPDATED } from './packages.ts';
 export { makeFerryTree } from './tree.ts';
 export { RpmVendor } from './vendor.ts';

@@ -1,5 +1,5 @@
 // The packages of the small distribution "Ferry Linux 9" that tests install and update: what each has is what some test needs.
-import type { PackageSpec } from './vendor.ts';
+import type { AdvisorySpec, PackageSpec } from './vendor.ts';
 
 const OS_RELEASE = `NAME="Ferry Linux"
 ID=ferrylinux
@@ -146,3 +146,43 @@ export const UPDATED = {
   mast: mast(2),
   storm: storm(2),
 } as const;
+
+/** What the vendor says of its updates; `keel-doc` and `mast` have no advisory. */
+export const ADVISORIES: readonly AdvisorySpec[] = [
+  {
+    id: 'FLSA-2026:0001',
+    type: 'security',
+    severity: 'Important',
+    issued: '2026-10-01 08:30:00',
+    updated: '2026-10-02 00:00:00',
+    title: 'Important: ferry security update',
+    cves: ['CVE-2026-1001', 'CVE-2026-1002'],
+    packages: [UPDATED.libferry, UPDATED.tool],
+  },
+  {
+    id: 'FLSA-2026:0002',
+    type: 'security',
+    severity: 'Critical',
+    issued: '2026-10-05 00:00:00',
+    cves: ['CVE-2026-2001'],
+    reboot: true,
+    packages: [UPDATED.kernel],
+  },
+  {
+    id: 'FLBA-2026:0003',
+    type: 'bugfix',
+    severity: 'None',
+    issued: '2026-10-06 00:00:00',
+    packages: [UPDATED.keel, UPDATED.keelData],
+  },
+  {
+    id: 'FLSA-2026:0004',
+    type: 'security',
+    severity: 'Moderate',
+    issued: '2026-10-07 00:00:00',
+    cves: ['CVE-2026-4001'],
+    packages: [UPDATED.harbor],
+  },
+  { id: 'FLSA-2026:0005', type: 'security', severity: 'Low', issued: '2026-10-08 00:00:00', packages: [UPDATED.reef] },
+  { id: 'FLSA-2026:0006', type: 'security', severity: 'Low', issued: '2026-10-09 00:00:00', packages: [UPDATED.storm] },
+];

@@ -155,6 +155,11 @@ export class RpmVendor {
         timeoutMs: COMMAND_MS,
       });
     }
+    if (options.revision !== undefined) {
+      const file = join(repository, 'repodata/repomd.xml'); // modifyrepo_c always writes the time of now
+      const stamp = `<timestamp>${options.revision}</timestamp>`;
+      fs.writeFileSync(file, fs.readFileSync(file, 'utf8').replaceAll(/<timestamp>\d+<\/timestamp>/g, stamp));
+    }
     if (options.sign !== false) await this.signFile(join(repository, 'repodata/repomd.xml'));
   }
 

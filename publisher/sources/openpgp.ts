@@ -1,6 +1,7 @@
-// Checks the OpenPGP signature of a cleartext-signed file (RFC 9580, section 7) against a keyring file. Pure: bytes in, text out.
+// Checks OpenPGP signatures against a keyring file: of a cleartext-signed file (RFC 9580, section 7), and detached ones
+// (section 10.4). Pure: bytes in, text or signers out.
 import * as openpgp from 'openpgp';
-import { fault, SOURCE_LIMITS } from '../faults.ts';
+import { fault, SOURCE_LIMITS } from './faults.ts';
 
 export interface Verified {
   /** Exactly the signed text, line ends as `\n`. Nothing outside of it may be believed. */
@@ -48,6 +49,46 @@ export async function verifyCleartext(bytes: Uint8Array, keys: VendorKey[], at: 
   } catch (cause) {
     throw fault('signature', `${where}: its signature cannot be read: ${(cause as Error).message}`, { where, cause });
   }
+  return { text: message.getText(), signers: await goodSigners(results, keys, at, where) };
+}
+
+/**
+ * Verifies a detached signature over a file, as `repomd.xml.asc` is over `repomd.xml`; the same rules as for cleartext ones.
+ * @param signature one armored block and nothing else. @throws source.unsigned, source.signature
+ */
+export async function verifyDetached(
+  bytes: Uint8Array,
+  signature: Uint8Array,
+  keys: VendorKey[],
+  at: number,
+  where: string,
+): Promise<Verified['signers']> {
+  const armor = Buffer.from(signature).toString('latin1').trim();
+  if (!armor.startsWith('-----BEGIN PGP SIGNATURE-----') || !armor.endsWith(END) || armor.split('-----BEGIN').length !== 2) {
+    throw fault('unsigned', `${where} is not one armored signature`, { where });
+  }
+  if (!isSoundArmor(`${armor}\n`)) throw fault('signature', `${where} is damaged (armor, RFC 4880, 6)`, { where });
+  let results: Awaited<ReturnType<typeof openpgp.verify>>['signatures'];
+  try {
+    const message = await openpgp.createMessage({ binary: bytes });
+    const read = await openpgp.readSignature({ armoredSignature: armor });
+    const date = new Date(at + SOURCE_LIMITS.futureMs);
+    results = (await openpgp.verify({ message, signature: read, verificationKeys: keys, date })).signatures;
+  } catch (cause) {
+    throw fault('signature', `${where} cannot be read: ${(cause as Error).message}`, { where, cause });
+  }
+  return goodSigners(results, keys, at, where);
+}
+
+type SignatureResult = Awaited<ReturnType<typeof openpgp.verify>>['signatures'][number];
+
+/** Who of the ring signed validly; at least one. @throws source.signature */
+async function goodSigners(
+  results: readonly SignatureResult[],
+  keys: VendorKey[],
+  at: number,
+  where: string,
+): Promise<Verified['signers']> {
   const signers: Verified['signers'] = [];
   const reasons: string[] = [];
   for (const result of results) {
@@ -65,7 +106,7 @@ export async function verifyCleartext(bytes: Uint8Array, keys: VendorKey[], at: 
     const why = reasons.length === 0 ? 'no signature in it' : reasons.slice(0, 5).join('; ');
     throw fault('signature', `${where}: no valid signature by a key of the keyring (${why})`, { where });
   }
-  return { text: message.getText(), signers };
+  return signers;
 }
 
 /** The file as text, when it is one signed block and nothing else. */

@@ -7,7 +7,7 @@ import { after, before, describe, it } from 'node:test';
 import * as openpgp from 'openpgp';
 import { isFault } from '#manifests/errors';
 import { run } from '#manifests/platform/process';
-import { clearsign, type MockKey, mockKey, T0 } from './mock.ts';
+import { clearsign, type MockKey, mockKey, T0 } from './apt/mock.ts';
 import { readKeyring, verifyCleartext } from './openpgp.ts';
 
 const TEXT = 'Origin: Test\nSuite: test\n- dashed: line\n-----dashes\nFrom here\n\nLabel: Größe\nSHA256:\n abc 1 x\n';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
-import { bounded, type Compression, decompress } from './xz.ts';
+import { bounded, type Compression, decompress } from './compression.ts';
 
 const PLAIN = Buffer.from('patchferry\n'.repeat(500));
 /** PLAIN, by `xz -9` of XZ Utils 5.4. */
