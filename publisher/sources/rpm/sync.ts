@@ -55,11 +55,13 @@ async function sync(settings: SourceSettings, origin: VendorOrigin, options: Syn
   const collected = collectRpms(settings.name, own.architectures, where);
   const [primary, updateinfo] = ['primary', 'updateinfo'].map((type) => repomd.entries.get(type));
   if (primary !== undefined)
-    await readPrimary(plainBytes(primary, payloads, origin.name), `${origin.name}/${primary.path}`, collected.take);
+    await readPrimary(plainBytes(primary, payloads, origin.name), `${origin.name}/${primary.path}`, (item) =>
+      collected.take(item),
+    );
   let advisories = 0;
   if (updateinfo !== undefined) {
     const name = `${origin.name}/${updateinfo.path}`;
-    advisories = await readUpdateInfo(plainBytes(updateinfo, payloads, origin.name), name, collected.advise);
+    advisories = await readUpdateInfo(plainBytes(updateinfo, payloads, origin.name), name, (item) => collected.advise(item));
   }
   signal.throwIfAborted();
 
