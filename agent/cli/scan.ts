@@ -154,7 +154,7 @@ async function fromState(settings: AgentSettings, inventory: Inventory): Promise
     throw fault('nothing-known', 'the publisher has not approved this host yet, so that nothing decides about it');
   const trust = openAgentTrust(settings, systemClock);
   using journal = openJournal(places.journal, { readOnly: true, now: systemClock.now() });
-  const agent = { trust, trustedNow: () => trust.freshness().trustedTime };
+  const agent = { trust, journal, trustedNow: () => trust.freshness().trustedTime };
   const input = decideInput(agent, view, inventory, journal.runs.memory());
   return {
     input,

@@ -6,16 +6,8 @@ import { utcSeconds } from '#manifests/platform/clock';
 import { formatBytes } from '#manifests/platform/progress';
 import { readEnrolment } from '../outbox/index.ts';
 import { HANDS_NEEDED, type RunRow } from '../run/index.ts';
-import { type Agent, fault, LAST_CYCLE, placesOf } from '../service/index.ts';
+import { type Agent, fault, lastCycle, placesOf } from '../service/index.ts';
 import { settingsFrom, table, withAgent } from './frame.ts';
-
-interface LastCycle {
-  readonly exit: number;
-  readonly at: string;
-  readonly says: readonly string[];
-  readonly nextAt: number | null;
-  readonly sync: string;
-}
 
 export async function status(context: CommandContext): Promise<Outcome> {
   const settings = await settingsFrom(context);
@@ -29,7 +21,8 @@ function describe(agent: Agent): Outcome {
   const { keys, journal, trust, settings, outbox } = agent;
   const view = agent.documents.view(keys?.id ?? null);
   const freshness = trust.freshness();
-  const last = readLast(agent);
+  const last = lastCycle(agent);
+  const told = new Set((last?.notices ?? []).map(({ says }) => says));
   const open = journal.runs.open();
   const [run] = journal.runs.history(1);
   const out = outbox?.status();
@@ -61,8 +54,9 @@ function describe(agent: Agent): Outcome {
       `${name.slice('relay:'.length)} until ${utcSeconds(until)}: ${says}`,
     ]),
     ['last cycle', last === null ? 'none yet' : `${last.at}, exit ${last.exit}, sync ${last.sync}`],
-    ...(last?.says ?? []).map((says): [string, string] => ['', says]),
+    ...(last?.says ?? []).filter((says) => !told.has(says)).map((says): [string, string] => ['', says]),
     ['next', typeof last?.nextAt === 'number' ? utcSeconds(last.nextAt) : 'nothing is known to happen by itself'],
+    ...(last?.notices ?? []).map(({ says }, index): [string, string] => [index === 0 ? 'notices' : '', says]),
     ['run', open === undefined ? 'none is open' : `${open.id.slice(0, 8)} in ${open.state}, taken up ${open.resumed} times`],
     ['last run', run === undefined ? 'none' : runLine(run)],
     [
@@ -91,6 +85,7 @@ function describe(agent: Agent): Outcome {
       versions: trust.versions() ?? null,
       relays: settings.relays,
       lastCycle: last,
+      notices: last?.notices ?? [],
       openRun: open === undefined ? null : { id: open.id, state: open.state, resumed: open.resumed },
       lastRun: run?.body ?? null,
       outbox: out ?? null,
@@ -105,11 +100,6 @@ function versionsText(versions: ReturnType<Agent['trust']['versions']>): string 
   const { timestamp, ...others } = versions;
   const rest = Object.entries(others).map(([role, version]) => `${role} ${version}`);
   return `; signed as of timestamp ${timestamp} (${rest.join(', ')})`;
-}
-
-function readLast({ journal }: Agent): LastCycle | null {
-  const text = journal.meta(LAST_CYCLE);
-  return text === undefined ? null : (JSON.parse(text) as LastCycle);
 }
 
 function runLine({ id, started, outcome, state, body }: RunRow): string {

@@ -199,14 +199,17 @@ export function openOutbox({ journal, folder, keys, failPoint }: OutboxOptions):
   };
 }
 
-/** Tells something that a person has to know; the same is not told again for a day. @returns whether it was told */
+/**
+ * Tells something that a person has to know; the same is not told again for a day. `about` tells apart what one code says of
+ * several things. @returns whether it was told
+ */
 export function tellAlert(
   journal: Journal,
-  alert: { code: string; message: string; where: string | null },
+  alert: { code: string; message: string; where: string | null; about?: string },
   stamp: ResultStamp,
   now: number,
 ): boolean {
-  const key = `alert:${alert.code}`;
+  const key = alert.about === undefined ? `alert:${alert.code}` : `alert:${alert.code}:${alert.about}`;
   const last = journal.meta(key);
   if (last !== undefined) {
     const before = JSON.parse(last) as { at: number; message: string };

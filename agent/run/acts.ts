@@ -166,11 +166,12 @@ async function healthOf({ data, world }: Attempt, when: 'before' | 'after', sign
 
 /** Why nothing more may be begun in this window; undefined while there is time for it. */
 export function noTime(
-  { data, world }: { readonly data: Pick<RunData, 'group'>; readonly world: RunWorld },
+  { data, world }: { readonly data: Pick<RunData, 'group' | 'lane'>; readonly world: RunWorld },
   zone: string,
   plans: readonly Pick<InstallPlan, 'items' | 'changes'>[],
+  purpose: 'install' | 'reboot' = 'install',
 ): string | undefined {
-  const window = world.windowOf(data.group, zone);
+  const window = world.windowOf(data, zone, purpose);
   if (!window.open) return 'no maintenance window is open';
   if (plans.length > 0 && !window.mayStart) return `nothing new starts in the last part of the window ${window.name}`;
   const packages = plans.reduce((count, plan) => count + plan.changes.length, 0);

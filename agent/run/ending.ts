@@ -28,6 +28,7 @@ const HARMFUL: readonly string[] = [
   'run.restart',
   'run.killed-often',
   'run.by-hand',
+  'run.recalled',
 ];
 
 /** Set while a host waits for hands after a rollback that failed. */

@@ -1,7 +1,7 @@
 // Walks the transition table: journals a state before its act, does the act, takes the transition. Begins runs, takes up
 // those that a kill interrupted, and takes the last one back by hand.
 import { randomUUID } from 'node:crypto';
-import type { Evaluation } from '#manifests/decide';
+import type { Evaluation, RollbackOrder } from '#manifests/decide';
 import { isFault } from '#manifests/errors';
 import { utcSeconds } from '#manifests/platform/clock';
 import type { Group, Inventory } from '#manifests/schema';
@@ -42,6 +42,7 @@ export async function beginRun(request: RunRequest, world: RunWorld): Promise<Ru
     group,
     catalogs: [...request.catalogs],
     blocked: [...evaluation.blocked],
+    lane: evaluation.lane,
     hooks: [...(group?.hooks ?? []), ...evaluation.hooks],
   };
   world.journal.runs.begin(id, utcSeconds(world.trustedNow()), request.trail, 'Stage', data);
@@ -101,11 +102,18 @@ export async function takeUp(world: RunWorld): Promise<RunEnd | undefined> {
   return drive(id, to, data, world, true);
 }
 
-/** Takes the newest run back whose way back is kept, at its owner's word. @throws run.no-rollback */
-export async function undoLast(world: RunWorld): Promise<RunEnd> {
-  const last = world.journal.meta(HANDS_NEEDED) ?? world.journal.meta(LAST_COMMITTED);
+/** A recall's word that a run is taken back, and the group that signed policy puts this host in now. */
+export interface RecalledRun {
+  readonly order: RollbackOrder;
+  readonly group: Group | null;
+}
+
+/** Takes the newest run back whose way back is kept, at its owner's word or because it was recalled. @throws run.no-rollback */
+export async function undoLast(world: RunWorld, recalled?: RecalledRun): Promise<RunEnd> {
+  const last = recalled?.order.run ?? world.journal.meta(HANDS_NEEDED) ?? world.journal.meta(LAST_COMMITTED);
   const row = last === undefined ? undefined : world.journal.runs.get(last);
-  if (row === undefined) throw fault('no-rollback', 'there is no run that can be taken back');
+  if (row === undefined || (recalled !== undefined && last !== world.journal.meta(LAST_COMMITTED)))
+    throw fault('no-rollback', 'there is no run that can be taken back');
   const inventory = await world.hands.inventory();
   const id = randomUUID();
   const data: RunData = {
@@ -113,14 +121,18 @@ export async function undoLast(world: RunWorld): Promise<RunEnd> {
     digest: row.data.digest,
     patches: row.data.patches,
     items: row.data.items,
-    group: row.data.group,
+    group: recalled === undefined ? row.data.group : recalled.group,
     catalogs: row.data.catalogs,
     plans: row.data.plans.filter(({ format }) => row.data.installed.includes(format) || row.outcome !== 'committed'),
     installed: row.data.installed,
     ways: row.data.ways,
     touched: true,
     undoes: row.id,
-    error: asRunError(fault('by-hand', `run ${row.id} was taken back by the host's owner`)),
+    error: asRunError(
+      recalled === undefined
+        ? fault('by-hand', `run ${row.id} was taken back by the host's owner`)
+        : fault('recalled', recalled.order.says),
+    ),
   };
   world.journal.runs.begin(id, utcSeconds(world.trustedNow()), [], nextState('Idle', 'undo'), data);
   const ended = await drive(id, 'Rollback', data, world, false);

@@ -75,6 +75,10 @@ export const fault = defineFaults('run', {
     next: 'Find out why the service does not start with what was installed (`systemctl status`, its journal).',
   },
   'by-hand': { exit: EXIT.done, next: 'The set is not installed again until it changes.' },
+  recalled: {
+    exit: EXIT.rolledBack,
+    next: 'Nothing is to be done: the publisher recalled what the run brought, and the host is as it was before it.',
+  },
   'rollback-failed': {
     exit: EXIT.handsNeeded,
     next: 'The host may be half changed: look at it by hand, then `agent once --retry`.',

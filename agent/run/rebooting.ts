@@ -13,12 +13,16 @@ const MINUTE_MS = 60_000;
 const never = new AbortController().signal;
 
 /** Why the host may not reboot now though it should; undefined when it may. Other hosts of the site are asked last. */
-export async function rebootWaits(world: RunWorld, data: Pick<RunData, 'group'>, zone: string): Promise<string | undefined> {
+export async function rebootWaits(
+  world: RunWorld,
+  data: Pick<RunData, 'group' | 'lane'>,
+  zone: string,
+): Promise<string | undefined> {
   return (await waitsHere(world, data, zone)) ?? (await world.rebootLease?.(data.group));
 }
 
-async function waitsHere(world: RunWorld, data: Pick<RunData, 'group'>, zone: string): Promise<string | undefined> {
-  const late = noTime({ world, data }, zone, []);
+async function waitsHere(world: RunWorld, data: Pick<RunData, 'group' | 'lane'>, zone: string): Promise<string | undefined> {
+  const late = noTime({ world, data }, zone, [], 'reboot');
   if (late !== undefined) return late;
   const hours = data.group?.rebootNotice?.deferHours ?? 0;
   const since = Number(world.journal.meta(NEEDED_SINCE) ?? world.trustedNow());
@@ -55,7 +59,7 @@ export async function reboot(attempt: Attempt, before: string): Promise<Came> {
     await world.hands.wait(minutes * MINUTE_MS, world.signal);
     if (world.signal.aborted)
       return { on: 'stop', says: 'a reboot is needed but the agent was stopped while it was announced' };
-    const late = noTime(attempt, inventory.zone, []);
+    const late = noTime(attempt, inventory.zone, [], 'reboot');
     if (late !== undefined) return { on: 'stop', says: `a reboot is needed but ${late}` };
   }
   data.rebootFrom = inventory.bootId;

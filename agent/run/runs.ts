@@ -1,7 +1,7 @@
 // Runs in the journal: the open one (there is at most one) with all it needs to go on after a kill, the finished ones, and
 // what the host remembers of them.
 import type { DatabaseSync } from 'node:sqlite';
-import type { BlockedPackage } from '#manifests/decide';
+import type { BlockedPackage, Lane } from '#manifests/decide';
 import type { Group, Hook, InstalledPackage, Inventory, RunBody } from '#manifests/schema';
 import type { InstallItem, InstallPlan, SystemFormat } from '../packages/index.ts';
 import { fault, RUN_LIMITS } from './limits.ts';
@@ -68,6 +68,8 @@ export interface RunData {
   /** Of the group and the site. Journals of earlier versions have none of these three. */
   hooks?: Hook[];
   hookRecords?: HookRecord[];
+  /** By what right it goes in; runs of earlier versions, and reboots that are owed, go by the ordinary windows. */
+  lane?: Lane;
   /** Services that were restarted. */
   restarted?: string[];
   /** How far the installation of each plan has come, batch by batch; journals of earlier versions have none. */

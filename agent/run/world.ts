@@ -8,6 +8,7 @@ import type { HostContext, PackageSystem, SystemFormat } from '../packages/index
 import type { WayBack } from '../snapshot/index.ts';
 import type { FailPoint } from './failpoints.ts';
 import type { Journal } from './journal.ts';
+import type { RunData } from './runs.ts';
 
 /** A program that runs code which is replaced on disk. */
 export interface StaleUse {
@@ -64,7 +65,8 @@ export interface RunWorld {
   /** Runs whose ways back may not be given up now, not even for room. */
   protectedWays(): ReadonlySet<string>;
   evaluate(inventory: Inventory, memory: HostMemory): Evaluation;
-  windowOf(group: Group | null, hostZone: string): WindowState;
+  /** The window of a run that was begun in this lane (an ordinary one unless told), as it is now. */
+  windowOf(run: Pick<RunData, 'group' | 'lane'>, hostZone: string, purpose: 'install' | 'reboot'): WindowState;
   /** Catalog documents by the hash of their bytes, from the verified copies on this host. */
   catalogs(documents: readonly string[]): Catalog[];
   context(run: string, catalogs: readonly Catalog[], signal: AbortSignal): HostContext;

@@ -6,7 +6,7 @@ import { pause } from '#manifests/platform/clock';
 import { nextSlotAt, POLL_LIMITS, slotOf } from '../poll/index.ts';
 import { asRunError } from '../run/index.ts';
 import type { Agent } from './agent.ts';
-import { type CycleReport, LAST_CYCLE, runCycle } from './cycle.ts';
+import { lastCycle, runCycle } from './cycle.ts';
 import { noteSleep } from './wake.ts';
 
 /** Files that change whenever packages do, by whomever. */
@@ -25,7 +25,7 @@ const MINUTE_MS = 60_000;
  * one comes. Another process at work (a person with `once`) is waited out.
  */
 export async function keepRunning(agent: Agent, signal: AbortSignal): Promise<void> {
-  let dueAt = lastNextAt(agent);
+  let dueAt = lastCycle(agent)?.nextAt ?? undefined; // a window that opens must not be missed by a restart
   let database = stampOfDatabases();
   const minutes = () => {
     const { member, group } = agent.documents.view(agent.keys?.id ?? null);
@@ -46,7 +46,7 @@ export async function keepRunning(agent: Agent, signal: AbortSignal): Promise<vo
     const changed = stamp !== database;
     database = stamp;
     try {
-      const report: CycleReport = await runCycle(agent, {
+      const report = await runCycle(agent, {
         signal,
         eager: false,
         retry: false,
@@ -93,12 +93,6 @@ export async function keepRunning(agent: Agent, signal: AbortSignal): Promise<vo
   });
   await task.stop();
   await task.destroy();
-}
-
-/** What the last cycle of an earlier process waited for: a window that opens must not be missed by a restart. */
-function lastNextAt(agent: Agent): number | undefined {
-  const text = agent.journal.meta(LAST_CYCLE);
-  return text === undefined ? undefined : ((JSON.parse(text) as { nextAt: number | null }).nextAt ?? undefined);
 }
 
 function stampOfDatabases(): string {

@@ -1,7 +1,6 @@
 // The decision of one host at one instant: findings with reasons, and what is to be done next. Pure: the same signed
 // documents, inventory, memory and trusted time give the same bytes on every machine, in every zone and locale.
 import {
-  type Catalog,
   canonicalJson,
   PATCH_STATES,
   type PatchFinding,
@@ -11,12 +10,14 @@ import {
   sha256Of,
 } from '#manifests/schema';
 import { applicability, type Fit, lacking } from './applicable.ts';
-import type { BlockedPackage, DecideInput, Evaluation, InstallPackage } from './evaluation.ts';
+import { blockedPackages } from './blocked.ts';
+import type { DecideInput, Evaluation, InstallPackage } from './evaluation.ts';
+import { scheduleOf, whoOf } from './host.ts';
 import { nextAction } from './next.ts';
 import { siteRules } from './overlay.ts';
 import { recallSays, recallsOf, rollbackOrder, stopsOf } from './recall.ts';
 import { type Hold, holdsOf, isEmergency, isOverdue, releasedAt } from './release.ts';
-import { planOf, type ScheduleInput, windowsOf } from './schedule.ts';
+import { planOf, rollbackWaits, windowsOf } from './schedule.ts';
 import { type Policy, policyOf, RECALL, type Standing } from './standing.ts';
 import { type HostMemory, type Judgement, judge } from './states.ts';
 import { type Candidate, replacements } from './superseded.ts';
@@ -76,16 +77,8 @@ export function evaluate(input: DecideInput): Evaluation {
 
   const site = siteRules(input.site, who, at);
   const stops = stopsOf(input.halts ?? [], who, at);
-  const chosen = chooseSet(judged, input, { who: input.who ?? null, site, stops, lists });
-  const schedule: ScheduleInput = {
-    group,
-    who: input.who ?? null,
-    site,
-    choice: input.choice ?? null,
-    wake: input.wake ?? null,
-    at,
-    hostZone: inventory.zone,
-  };
+  const schedule = scheduleOf(input, site);
+  const chosen = chooseSet(judged, input, { who: schedule.who, site, stops, lists });
   const windows = windowsOf(schedule);
   const plan = planOf(
     chosen.wanted.map(({ candidate }) => ({
@@ -114,6 +107,8 @@ export function evaluate(input: DecideInput): Evaluation {
     input.waysBack ?? [],
     at,
   );
+  const stop = stops.find(({ halt }) => halt.patches.length === 0 && halt.stops.includes('install'))?.says ?? null;
+  const backWaits = back.order === null ? null : rollbackWaits(windows, stop);
   const stopped = (purpose: Purpose) => stops.some(({ halt }) => halt.patches.length === 0 && halt.stops.includes(purpose));
   const missing = new Set(
     judged.flatMap(({ candidate }, index) => (LACKING.has(findings[index]?.state ?? 'INSTALLED') ? [candidate.patch] : [])),
@@ -142,12 +137,14 @@ export function evaluate(input: DecideInput): Evaluation {
       expired: chosen.expired,
       wait: plan.wait,
       rollback: back.order,
-      stop: stops.find(({ halt }) => halt.patches.length === 0 && halt.stops.includes('install'))?.says ?? null,
+      rollbackWaits: backWaits,
+      stop,
     }),
     ...set,
     digest: setDigest(set),
     blocked: blockedPackages(input.catalogs, lists, recalls),
     window: plan.window,
+    lane: plan.lane,
     windows: { download: windows.download, install: windows.install, reboot: windows.reboot },
     mayReboot: windows.reboot.open && !stopped('reboot'),
     mayDownload: windows.download.open && !stopped('download'),
@@ -162,6 +159,7 @@ export function evaluate(input: DecideInput): Evaluation {
       judgement.wanted.length > 0 && isOverdue(candidate, at) ? [candidate.patch.id] : [],
     ),
     rollback: back.order,
+    rollbackWaits: backWaits,
     halts: stops.map(({ halt, says }) => ({ name: halt.name, stops: halt.stops, says })),
     warnings: [
       ...judged.flatMap(({ candidate, recall }) =>
@@ -192,17 +190,6 @@ const LACKING: ReadonlySet<PatchState> = new Set([
   'AVAILABLE_SECURITY_UPDATE',
 ]);
 
-/** The host as selectors see it; a host that nobody told who it is has no id that any selector could mean. */
-export function whoOf({ who, group, inventory }: DecideInput): Who {
-  return {
-    agent: who?.agent ?? '',
-    group: group?.name ?? null,
-    site: who?.site ?? null,
-    product: inventory.product,
-    labels: { ...inventory.labels, ...who?.labels },
-  };
-}
-
 /** A recall that takes a patch out of use comes before what any list says. */
 export function standingOf(lists: Policy, product: string, patch: string, recalls: readonly SignedRecall[]): Standing {
   const [recall] = recalls;
@@ -227,7 +214,7 @@ interface ChosenSet {
 
 function chooseSet(
   judged: readonly Judged[],
-  { group, at, choice, freshness, who: told }: DecideInput,
+  { group, at, choice, freshness }: DecideInput,
   parts: {
     readonly who: Who | null;
     readonly site: ReturnType<typeof siteRules>;
@@ -264,7 +251,7 @@ function chooseSet(
     const only = overrides.get(candidate.product);
     const holds = holdsOf(candidate, {
       group,
-      who: told === undefined || told === null ? null : { ...told, group: group.name },
+      who: parts.who,
       at,
       site: parts.site,
       stops: parts.stops,
@@ -376,27 +363,4 @@ function countNonCompliant(judged: readonly Judged[], findings: readonly PatchFi
     else counts.other += 1;
   }
   return counts;
-}
-
-/** All packages of patches rejected with `block` or recalled, on the host or not: a dependency may be a package that is not there yet. */
-function blockedPackages(
-  catalogs: readonly Catalog[],
-  policy: Policy,
-  recalls: (patch: string) => readonly SignedRecall[],
-): BlockedPackage[] {
-  const blocked: BlockedPackage[] = [];
-  for (const { product, patches } of catalogs) {
-    const baseline = policy.baselineOf(product);
-    const rejected = new Set(baseline?.rejectedAction === 'block' ? baseline.rejected.map(({ patch }) => patch) : []);
-    for (const patch of patches) {
-      const recall = recalls(patch.id).find(({ action }) => action !== 'warn');
-      if (recall === undefined && !rejected.has(patch.id)) continue;
-      const by = recall === undefined ? (baseline?.name ?? '') : `recall ${recall.name}`;
-      for (const { name, arch, version } of patch.packages)
-        blocked.push({ name, arch, version, patch: patch.id, baseline: by });
-    }
-  }
-  return blocked.toSorted(
-    (a, b) => byText(a.name, b.name) || byText(a.version, b.version) || byText(a.arch, b.arch) || byText(a.patch, b.patch),
-  );
 }

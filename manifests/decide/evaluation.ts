@@ -18,6 +18,7 @@ import type { Wake } from './catch-up.ts';
 import type { OverlayInput, RefusedItem } from './overlay.ts';
 import type { KeptWayBack, RollbackOrder } from './recall.ts';
 import type { Hold, OwnerChoice } from './release.ts';
+import type { Lane } from './schedule.ts';
 import type { HostMemory } from './states.ts';
 import type { Who } from './targeting.ts';
 import type { ControlResult, WaiverNotice } from './waiver.ts';
@@ -104,6 +105,8 @@ export interface Evaluation {
   readonly blocked: readonly BlockedPackage[];
   /** The window for this set; it can be one for emergencies alone, or one that was slept through. */
   readonly window: WindowState;
+  /** By what right the set goes in; a run that has begun asks for its window by this (`runWindow`). */
+  readonly lane: Lane;
   readonly windows: Readonly<Record<Purpose, WindowState>>;
   /** Whether a reboot may begin now: a window for it is open and no halt stops reboots. */
   readonly mayReboot: boolean;
@@ -119,6 +122,8 @@ export interface Evaluation {
   readonly overdue: readonly string[];
   /** A run to take back, because a recall says so; comes before any installation. */
   readonly rollback: RollbackOrder | null;
+  /** Why that is not done yet, and when it is; null when it is done now, or there is nothing to take back. */
+  readonly rollbackWaits: { readonly says: string; readonly at: number | null } | null;
   readonly halts: readonly { readonly name: string; readonly stops: readonly Purpose[]; readonly says: string }[];
   /** Of recalls that only warn, and of rollbacks that cannot be made. */
   readonly warnings: readonly string[];

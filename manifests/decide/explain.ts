@@ -2,7 +2,8 @@
 // publisher print the same text.
 import type { Catalog, Group, Inventory, Patch, PatchFinding, SignedRecall } from '#manifests/schema';
 import { comparatorFor } from '#manifests/versions';
-import { type DecideInput, type Evaluation, standingOf, whoOf } from './evaluate.ts';
+import { type DecideInput, type Evaluation, standingOf } from './evaluate.ts';
+import { whoOf } from './host.ts';
 import { siteRules } from './overlay.ts';
 import { recallSays, recallsOf } from './recall.ts';
 import { type Hold, releasedAt } from './release.ts';

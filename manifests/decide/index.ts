@@ -19,6 +19,7 @@ export { EXPLAIN_LIMITS, type ExplainStep, type Explanation, explain, type Patch
 export { ALERTS, type FreshnessDecision, type FreshnessInput, freshnessDecision } from './freshness.ts';
 export { type FuseReport, type FuseState, fuseState } from './fuse.ts';
 export { generatedFleet } from './generated-fleet.ts';
+export { scheduleOf } from './host.ts';
 export { type KevIndex, type KevListing, kevFrom, kevIndex, kevOf } from './kev.ts';
 export { NO_SITE, type OverlayInput, type RefusedItem, type SiteRules, siteRules } from './overlay.ts';
 export { matches } from './pattern.ts';
@@ -39,7 +40,7 @@ export {
   type Turn,
   turnOf,
 } from './rollout.ts';
-export { chosenWindows } from './schedule.ts';
+export { chosenWindows, type Lane, runWindow, type ScheduleInput } from './schedule.ts';
 export {
   type GroupParts,
   signedDelegationOf,

@@ -21,6 +21,7 @@ interface Situation {
   /** Why the set waits although the window is open. */
   readonly wait: { readonly says: string; readonly at: number | null } | null;
   readonly rollback: RollbackOrder | null;
+  readonly rollbackWaits: { readonly says: string; readonly at: number | null } | null;
   /** A halt that stops every installation, in words. */
   readonly stop: string | null;
 }
@@ -37,7 +38,11 @@ export function nextAction(situation: Situation): Next {
     at: at === null ? null : momentOf(at),
   });
   if (group === null) return make('nothing', 'this host is in no patch group: it only reports', null);
-  if (situation.rollback !== null) return make('wait', situation.rollback.says, input.at);
+  if (situation.rollback !== null) {
+    const { rollback, rollbackWaits: waits } = situation;
+    if (waits === null) return make('wait', rollback.says, input.at);
+    return make('wait', `${rollback.says}; ${waits.says}`, waits.at);
+  }
   if (wanted === 0 && expired > 0) {
     const left = counted(expired, 'patch', 'patches');
     return make(

@@ -52,20 +52,52 @@ export function windowsOf({ group, site, choice, wake, at, hostZone }: ScheduleI
   }
   const { windows, notes } = chosenWindows(group, choice);
   const options = { limits: site.limits };
-  let install = purposeState(windows, 'install', at, hostZone, options);
-  if (!(install.open && install.mayStart)) {
-    const made = catchUp(windowsFor(windows, 'install') ?? [], wake, at, hostZone).window;
-    const siteOpen = site.limits.length === 0 || windowState(site.limits, at, hostZone).open;
-    if (made !== null && siteOpen) install = made;
-  }
+  const siteOpen = site.limits.length === 0 || windowState(site.limits, at, hostZone).open;
+  const orMadeUp = (purpose: 'install' | 'reboot'): WindowState => {
+    const state = purposeState(windows, purpose, at, hostZone, options);
+    if (!siteOpen || mayStart(state)) return state;
+    return catchUp(windowsFor(windows, purpose) ?? [], wake, at, hostZone).window ?? state;
+  };
   const emergency = group.emergencyWindows ?? [];
   return {
     download: purposeState(windows, 'download', at, hostZone, options),
-    install,
-    reboot: purposeState(windows, 'reboot', at, hostZone, options),
+    install: orMadeUp('install'),
+    reboot: orMadeUp('reboot'),
     emergency: emergency.length === 0 ? null : windowState(emergency, at, hostZone, options),
     notes,
   };
+}
+
+/** By what right a set goes in: a window (or one that is made up for), a window for emergencies, or a deadline that has passed. */
+export type Lane = 'window' | 'emergency' | 'deadline';
+
+/**
+ * The window of a run that was begun, asked again while it runs (trap 6). A deadline opens no window for reboots: a host that
+ * installs at once still restarts when its windows say so.
+ */
+export function runWindow(input: ScheduleInput, lane: Lane, purpose: 'install' | 'reboot'): WindowState {
+  if (lane === 'deadline' && purpose === 'install') return AT_ONCE;
+  const windows = windowsOf(input);
+  const own = windows[purpose];
+  if (lane !== 'emergency' || input.group === null) return own;
+  const { group, site, at, hostZone } = input;
+  const emergency = purposeState(group.emergencyWindows ?? [], purpose, at, hostZone, { limits: site.limits });
+  if (!own.open || !emergency.open) return own.open ? own : emergency;
+  if (own.mayStart !== emergency.mayStart) return own.mayStart ? own : emergency;
+  return own.closesAt >= emergency.closesAt ? own : emergency;
+}
+
+/** Why a rollback that a recall orders waits: a halt, or the windows; it takes any window in which this host may change. */
+export function rollbackWaits(
+  { install, emergency }: Pick<Windows, 'install' | 'emergency'>,
+  stop: string | null,
+): { readonly says: string; readonly at: number | null } | null {
+  if (stop !== null) return { says: stop, at: null };
+  const doors = emergency === null ? [install] : [install, emergency];
+  if (doors.some(mayStart)) return null;
+  const at = Math.min(...doors.map(opens));
+  if (!Number.isFinite(at)) return { says: 'no maintenance window is to come', at: null };
+  return { says: `it waits for the window that opens at ${momentOf(at)}`, at };
 }
 
 /** Patches in the order in which they matter, with what hurries each. */
@@ -77,6 +109,7 @@ export interface Wanted {
 
 export interface Plan {
   readonly window: WindowState;
+  readonly lane: Lane;
   /** Of the patches wanted: those to install in this window. */
   readonly patches: readonly string[];
   /** Set when the window is open and the set still has to wait. */
@@ -92,7 +125,14 @@ const FOLLOWED = 10;
 export function planOf(wanted: readonly Wanted[], input: ScheduleInput, windows: Windows): Plan {
   const all = wanted.map(({ patch }) => patch);
   const { group } = input;
-  const none = { window: windows.install, patches: all, wait: null, estimateMs: 0, notes: windows.notes };
+  const none = {
+    window: windows.install,
+    lane: 'window' as const,
+    patches: all,
+    wait: null,
+    estimateMs: 0,
+    notes: windows.notes,
+  };
   if (group === null || wanted.length === 0) return none;
   const estimateMs = timeNeeded(all, group).ms;
   const plan = { ...none, estimateMs };
@@ -103,17 +143,17 @@ export function planOf(wanted: readonly Wanted[], input: ScheduleInput, windows:
     open !== null && open.wait === null && patches.every((one) => open.patches.includes(one));
   if (open !== null && takes([...urgent, ...overdue])) return open;
   // what may go in without an ordinary window must not wait because one is open
-  if (overdue.length > 0) return { ...plan, window: { ...ALWAYS_OPEN, name: AT_ONCE }, patches: overdue };
+  if (overdue.length > 0) return { ...plan, window: AT_ONCE, lane: 'deadline', patches: overdue };
   if (urgent.length > 0 && windows.emergency !== null) {
-    if (mayStart(windows.emergency)) return { ...plan, window: windows.emergency, patches: urgent };
+    if (mayStart(windows.emergency)) return { ...plan, window: windows.emergency, lane: 'emergency', patches: urgent };
     if (open === null && opens(windows.emergency) < opens(windows.install))
-      return { ...plan, window: windows.emergency, patches: urgent };
+      return { ...plan, window: windows.emergency, lane: 'emergency', patches: urgent };
   }
   return open ?? plan;
 }
 
-/** Stands in place of a window's name. */
-const AT_ONCE = 'deadline has passed';
+/** Stands in place of a window. */
+const AT_ONCE: WindowState = { ...ALWAYS_OPEN, name: 'deadline has passed' };
 
 const mayStart = (window: WindowState): window is Extract<WindowState, { open: true }> => window.open && window.mayStart;
 const opens = (window: WindowState) => (window.open ? window.nextOpensAt : window.opensAt) ?? Number.POSITIVE_INFINITY;

@@ -1,7 +1,7 @@
 // For tests: a fake host under the real machine. Fake are the package system, the way back, the boot and the health checks;
 // real are the journal, the table, the engine and the acts.
 import type { Evaluation } from '#manifests/decide';
-import { ALWAYS_OPEN, setDigest, windowState } from '#manifests/decide';
+import { ALWAYS_OPEN, purposeState, setDigest } from '#manifests/decide';
 import { silentLog } from '#manifests/platform/log';
 import type { Group, Inventory } from '#manifests/schema';
 import { sha256Of } from '#manifests/schema';
@@ -21,6 +21,8 @@ const UNREMARKABLE = {
   urgent: [],
   overdue: [],
   rollback: null,
+  rollbackWaits: null,
+  lane: 'window',
   halts: [],
   warnings: [],
   notices: [],
@@ -276,7 +278,7 @@ export function makeFakeHost(journalFile: string, group: Partial<Group> = {}, mo
             ? sha256Of(formats.join())
             : setDigest({ install: wanted.map(({ patch }) => patch), packages: wanted }),
         blocked: [],
-        window: windowState(signed.windows, host.now, 'UTC'),
+        window: purposeState(signed.windows, 'install', host.now, 'UTC'),
         ...UNREMARKABLE,
         notes: [],
       };
@@ -305,7 +307,7 @@ export function makeFakeHost(journalFile: string, group: Partial<Group> = {}, mo
           changesAt: null,
         })),
       }),
-      windowOf: (one, zone) => windowState(one?.windows ?? [], host.now, zone),
+      windowOf: (run, zone, purpose) => purposeState(run.group?.windows ?? [], purpose, host.now, zone),
       catalogs: () => [],
       context: (_run, catalogs, signal) => ({
         root: '/',

@@ -1,0 +1,44 @@
+// Results out, acks in: a cycle's word to the publisher. Trouble here is never a reason to stop.
+import { isFault } from '#manifests/errors';
+import { OUTBOX_LIMITS, readEnrolment, sendEnrolment } from '../outbox/index.ts';
+import type { PolicyView } from '../poll/index.ts';
+import { asRunError } from '../run/index.ts';
+import type { Agent } from './agent.ts';
+import type { Tally } from './tally.ts';
+
+interface Telling {
+  readonly agent: Agent;
+  readonly view: PolicyView;
+  readonly tally: Tally;
+  readonly boot: () => Promise<string>;
+  readonly signal: AbortSignal;
+}
+
+export async function tell({ agent, view, tally, boot, signal }: Telling): Promise<void> {
+  const { outbox, journal, origins, settings, clock, keys } = agent;
+  if (outbox === undefined || keys === undefined) return;
+  const synced = tally.sync.kind === 'synced';
+  try {
+    if (view.member === null) {
+      const enrolment = readEnrolment(settings.stateDir);
+      const sentAt = enrolment?.sentAt ?? null;
+      const due = enrolment !== undefined && (sentAt === null || clock.now() - Date.parse(sentAt) > OUTBOX_LIMITS.againMs);
+      if (due && synced) tally.says.push((await sendEnrolment(settings.stateDir, origins, clock.now(), signal)).says);
+      return;
+    }
+    if (journal.meta('chain.lost') === undefined || synced) {
+      const took = outbox.applyAck(view.ack, tally.stamp(await boot()));
+      if (took === 'reverted') tally.says.push('this machine was put back to an older state; its results go on after the ack');
+      if (took === 'fork') tally.says.push('another machine reports under the same identity');
+    }
+    outbox.seal(view.recipients);
+    if (!synced) return;
+    const { sent, left, says } = await outbox.upload(origins, clock.now(), signal);
+    if (sent > 0) tally.says.push(`${sent} results sent`);
+    if (left > 0 && says !== null) tally.says.push(`${left} results wait: ${says}`);
+  } catch (error) {
+    if (signal.aborted || !isFault(error)) throw error;
+    tally.says.push(`results wait: ${error.message}`);
+    agent.log.warn({ error: asRunError(error) }, 'results could not be sent');
+  }
+}
