@@ -128,6 +128,7 @@ function noteWay({ id, data, world: { journal } }: Attempt, outcome: RunBody['ou
  */
 function takenBack({ data, world }: Attempt, after: Inventory, at: number): NonNullable<RunMemory['rolledBack']> {
   const own = { digest: data.digest, patches: data.patches, at };
+  if (data.error?.code === 'run.recalled') return [own]; // what came along with a recalled patch has done nothing wrong
   const before = world.journal.runs.memory().rolledBack.flatMap(({ patches }) => patches);
   const known = new Set([...data.patches, ...before]);
   const { install, digest } = world.evaluate(after, { installedByUs: [], failed: [], rolledBack: [] });

@@ -7,16 +7,17 @@ import { takeLock } from '#manifests/platform/lock';
 import type { Inventory } from '#manifests/schema';
 import { tellAlert } from '../outbox/index.ts';
 import { isRefusal, type PolicyView, syncOnce } from '../poll/index.ts';
-import { beginRun, HANDS_NEEDED, LAST_COMMITTED, oneLine, type RunEnd, type RunWorld, setPause, takeUp } from '../run/index.ts';
+import { beginRun, HANDS_NEEDED, oneLine, type RunEnd, type RunWorld, setPause, takeUp } from '../run/index.ts';
 import type { Agent } from './agent.ts';
 import { askAgainAt, giveLeaseBack, withLeases } from './lease.ts';
 import { lookAndTell } from './looking.ts';
 import type { Notice } from './notices.ts';
 import { rebootOwed, takeBackRecalled } from './owed.ts';
 import { bringPayloads } from './payloads.ts';
+import { sweep } from './sweep.ts';
 import { type CycleReport, Tally } from './tally.ts';
 import { tell } from './telling.ts';
-import { makeWorld, sweep } from './world.ts';
+import { makeWorld } from './world.ts';
 
 export interface CycleOptions {
   readonly signal: AbortSignal;
@@ -91,7 +92,6 @@ class Cycle {
   }
 
   async run(): Promise<CycleReport> {
-    const { journal } = this.#agent;
     const tally = this.#tally;
     if (this.#options.retry) this.#forget();
     const taken = await takeUp(this.#world);
@@ -108,7 +108,7 @@ class Cycle {
       tally.nextAt = this.#options.onlyAfter ?? null;
       return this.#report();
     }
-    await sweep(this.#agent, journal.meta(LAST_COMMITTED) ?? journal.meta(HANDS_NEEDED), this.#world);
+    await sweep(this.#agent, this.#view, this.#world);
     await this.#decideAndRun();
     if (this.#options.offline !== true) await this.#tell();
     return this.#report();
@@ -210,12 +210,12 @@ class Cycle {
     return { agent: this.#agent, view: this.#view, world: this.#world, tally: this.#tally, inventory };
   }
 
-  /** Looks at the host again, tells what it is now, and keeps the way back of this run only. */
+  /** Looks at the host again, tells what it is now, and gives back what no longer has to be kept. */
   async #afterCommit(before: Evaluation): Promise<void> {
     const after = await this.#look();
     const left = after.install.filter((patch) => before.install.includes(patch));
     if (left.length > 0) this.#tally.says.push(`${left.length} patches of the set are left for the next window`);
-    await sweep(this.#agent, this.#agent.journal.meta(LAST_COMMITTED), this.#world);
+    await sweep(this.#agent, this.#view, this.#world);
   }
 
   async #look(): Promise<Evaluation> {

@@ -1,14 +1,14 @@
 // The world of a run, made from an agent and what the signed documents say at this moment.
 import * as fs from 'node:fs';
-import { join } from 'node:path';
 import { type DecideInput, evaluate, type HostMemory, runWindow, siteRules, type Who } from '#manifests/decide';
 import { openPayloadStore } from '#manifests/repository';
 import type { Catalog, Inventory } from '#manifests/schema';
 import { choiceOf } from '../owner/index.ts';
 import { fetchPayloads, type PolicyView } from '../poll/index.ts';
-import { keptWaysBack, type RunWorld } from '../run/index.ts';
+import type { RunWorld } from '../run/index.ts';
 import { type Agent, workFolderOf } from './agent.ts';
 import { controlsOf } from './controls.ts';
+import { protectedRuns } from './sweep.ts';
 import { wakeOf } from './wake.ts';
 
 /** This host as the roster names it, for selectors. */
@@ -40,7 +40,7 @@ export function decideInput(
     site,
     choice: choiceOf(agent.journal),
     wake: wakeOf(agent.journal),
-    waysBack: keptWaysBack(agent.journal),
+    waysBack: agent.journal.ways.kept(),
     catalogs: [...view.catalogs],
     baselines: [...view.baselines],
     group: view.group,
@@ -74,6 +74,7 @@ export function makeWorld(agent: Agent, view: () => PolicyView, options: WorldOp
     allowReboot: agent.settings.allowReboot,
     trustedNow: () => agent.trustedNow(),
     evaluate: (inventory, memory) => evaluate(decideInput(agent, view(), inventory, memory)),
+    protectedWays: () => new Set(protectedRuns(agent, view()).keys()),
     windowOf: ({ group, lane }, hostZone, purpose) => {
       const at = agent.trustedNow();
       const now = view();
@@ -117,29 +118,3 @@ export function makeWorld(agent: Agent, view: () => PolicyView, options: WorldOp
     say: options.say,
   };
 }
-
-/** Gives back what no open run, no kept way back and no plan needs: work folders, ways back, payloads of old runs. */
-export async function sweep(agent: Agent, keptRun: string | undefined, world: RunWorld): Promise<void> {
-  const open = agent.journal.runs.open();
-  const keep = new Set([open?.id, keptRun].filter((id) => id !== undefined));
-  for (const name of fs.existsSync(agent.places.work) ? fs.readdirSync(agent.places.work) : []) {
-    if (!keep.has(name)) fs.rmSync(join(agent.places.work, name), { recursive: true, force: true });
-  }
-  const runs = [...keep].flatMap((id) => agent.journal.runs.get(id) ?? []);
-  const ids = new Set(runs.flatMap(({ id, data }) => [id, ...data.ways.map((way) => way.id)]));
-  const payloads = new Set(runs.flatMap(({ data }) => data.plans.flatMap((plan) => plan.payloads.map(({ sha256 }) => sha256))));
-  const context = world.context('sweep', [], world.signal);
-  for (const way of agent.hands.ways) {
-    for (const { id } of await way.list(context)) if (!ids.has(id)) await way.discard(id, context);
-  }
-  fs.rmSync(context.workFolder, { recursive: true, force: true });
-  if (open !== undefined) return; // its downloads may be half-way
-  const store = openPayloadStore(agent.places.payloads);
-  const old = agent.clock.now() - PAYLOADS_KEPT_MS;
-  for (const { sha256 } of store.list()) {
-    if (!payloads.has(sha256) && fs.statSync(store.pathOf(sha256)).mtimeMs < old) store.remove(sha256);
-  }
-}
-
-/** Payloads that no run needs stay this long, milliseconds: an attempt that is repeated tomorrow fetches nothing twice. */
-const PAYLOADS_KEPT_MS = 7 * 24 * 3_600_000;

@@ -147,7 +147,7 @@ export function evaluate(input: DecideInput): Evaluation {
     lane: plan.lane,
     windows: { download: windows.download, install: windows.install, reboot: windows.reboot },
     mayReboot: windows.reboot.open && !stopped('reboot'),
-    mayDownload: windows.download.open && !stopped('download'),
+    mayDownload: (windows.download.open || (plan.lane !== 'window' && plan.window.open)) && !stopped('download'),
     estimateMs: plan.estimateMs,
     held: chosen.held.map(({ judged: { candidate }, holds }) => ({
       patch: candidate.patch.id,

@@ -120,13 +120,17 @@ export const ALWAYS_OPEN: WindowState = {
 };
 
 /**
- * The windows that count for a purpose. A window without purposes is for all three. Where no window names a purpose:
- * downloads may happen at any time (null), reboots in the windows for installing, and nothing is installed.
+ * The windows that count for a purpose. A window without purposes is for installing and rebooting. Downloads may happen at any
+ * time (null) but where a window names them: a thin line must not eat the window. Where no window is for reboots, they happen in
+ * those for installing.
  */
 export function windowsFor(windows: readonly MaintenanceWindow[], purpose: Purpose): readonly MaintenanceWindow[] | null {
+  if (purpose === 'download') {
+    const named = windows.filter(({ purposes }) => purposes?.includes('download') === true);
+    return named.length > 0 ? named : null;
+  }
   const named = windows.filter(({ purposes }) => purposes === undefined || purposes.includes(purpose));
-  if (named.length > 0 || purpose === 'install' || windows.length === 0) return named;
-  return purpose === 'download' ? null : windowsFor(windows, 'install');
+  return named.length > 0 || purpose === 'install' ? named : windowsFor(windows, 'install');
 }
 
 /** As `windowState`, of the windows for one purpose. */

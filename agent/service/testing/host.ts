@@ -3,6 +3,7 @@ import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { run } from '#manifests/platform/process';
+import type { RosterAgent } from '#manifests/schema';
 import { readKeys } from '../../outbox/index.ts';
 import { type Journal, openJournal } from '../../run/index.ts';
 import { anyCode, makePublisher, memberOf, type Publication, type TestPublisher } from './publisher.ts';
@@ -26,7 +27,7 @@ export interface TestHost {
   /** Runs the agent's command line in a process of its own. */
   agent(args: readonly string[], env?: Readonly<Record<string, string>>, signal?: AbortSignal): Promise<Ran>;
   /** Enrols and is approved; the publication then always has this host as member. */
-  enrol(): Promise<void>;
+  enrol(as?: Partial<RosterAgent>): Promise<void>;
   publish(publication: Partial<Publication>): Promise<void>;
   /** Content of the component in use; null when there is none. */
   tool(): string | null;
@@ -79,13 +80,13 @@ export async function makeHost(): Promise<TestHost> {
     relay,
     agent,
     publish,
-    async enrol() {
+    async enrol(as = {}) {
       await publish({});
       const ran = await agent(['enroll', '--code', anyCode(), '--relay', relay.url, '--root', publisher.rootFile]);
       if (ran.code !== 0) throw new Error(`${ran.code} ${ran.out}${ran.err}`);
       const keys = await readKeys(join(stateDir, 'keys'));
       if (keys === undefined) throw new Error('no keys');
-      members = [memberOf({ id: keys.id, signKey: keys.sign.publicKey, boxKey: keys.box.publicKey })];
+      members = [{ ...memberOf({ id: keys.id, signKey: keys.sign.publicKey, boxKey: keys.box.publicKey }), ...as }];
     },
     tool() {
       const file = join(archiveRoot, 'tool', 'current', 'tool');

@@ -16,8 +16,11 @@ import {
   type Patch,
   type Result,
   type RosterAgent,
+  type SignedDelegation,
   type SignedHalt,
+  type SignedOverlay,
   type SignedRecall,
+  type SignedWaiver,
   sha256Of,
 } from '#manifests/schema';
 import {
@@ -45,6 +48,9 @@ export interface Release {
   readonly content: string;
   /** The payload is what the catalog says it is, and yet no archive that can be unpacked. */
   readonly damaged?: boolean;
+  readonly cves?: readonly string[];
+  readonly urgency?: 'normal' | 'emergency';
+  readonly deadline?: string;
 }
 
 export interface Publication {
@@ -54,6 +60,12 @@ export interface Publication {
   readonly acks?: readonly Ack[];
   /** Signed by the halts role, whatever they say. */
   readonly stops?: readonly (SignedHalt | SignedRecall)[];
+  /** Signed by the policy role. */
+  readonly recalls?: readonly SignedRecall[];
+  /** As they are: the approvals inside are the test's. */
+  readonly waivers?: readonly SignedWaiver[];
+  /** Its overlay is signed with a key of the site. */
+  readonly site?: { readonly delegation: SignedDelegation; readonly overlay: SignedOverlay };
   /** TUF's own expiry, ms. */
   readonly expires?: number;
 }
@@ -77,7 +89,8 @@ const ALWAYS: Group['windows'][number] = {
   validUntil: null,
 };
 
-const ROLES = ['root', 'targets', 'snapshot', 'timestamp', 'catalog', 'policy', 'roster', 'halts'] as const;
+const DELEGATED = ['catalog', 'policy', 'roster', 'halts', 'waivers', 'site-yard'] as const;
+const ROLES = ['root', 'targets', 'snapshot', 'timestamp', ...DELEGATED] as const;
 type Role = (typeof ROLES)[number];
 
 export async function makePublisher(folder: string): Promise<TestPublisher> {
@@ -109,7 +122,8 @@ export async function makePublisher(folder: string): Promise<TestPublisher> {
     repository,
     rootFile,
     recipient,
-    async publish({ releases, members, group = {}, acks = [], stops = [], expires = far }) {
+    async publish(publication) {
+      const { releases, members, group = {}, acks = [], expires = far } = publication;
       version += 1;
       const at = utcSeconds(Date.now() - 1_000);
       const patches: Patch[] = [];
@@ -121,13 +135,15 @@ export async function makePublisher(folder: string): Promise<TestPublisher> {
         await store.put(sha256, bytes.length, file, { move: true });
         patches.push(patchOf(release, sha256, bytes.length, at));
       }
-      const approved = patches.map(({ id }) => ({
+      const approved = patches.map(({ id }, index) => ({
         patch: id,
         rule: 'all',
         reason: 'own software',
         level: 'high' as const,
         explicit: false,
         approvedAt: at,
+        urgency: releases[index]?.urgency ?? ('normal' as const),
+        ...(releases[index]?.deadline === undefined ? {} : { deadline: releases[index].deadline }),
       }));
       const catalog: Catalog = {
         schema: 'patchferry/catalog',
@@ -177,11 +193,7 @@ export async function makePublisher(folder: string): Promise<TestPublisher> {
           encodeDocument('acks', { schema: 'patchferry/acks', schemaVersion: 1, signedAt: at, acks: [...acks] }),
         ],
       ];
-      for (const stop of stops) {
-        const bytes = 'stops' in stop ? encodeDocument('halt', stop) : encodeDocument('recall', stop);
-        documents.push(['halts', `halts/${stop.name}.json.zst`, bytes]);
-      }
-      await write(documents, expires);
+      await write([...documents, ...exceptional(publication)], expires);
     },
   };
 
@@ -193,7 +205,7 @@ export async function makePublisher(folder: string): Promise<TestPublisher> {
       files.push({ path: metadataPath(`${version}.${role}.json`), bytes });
       meta[role] = { version, length: bytes.length, sha256: sha256Of(bytes) };
     };
-    for (const role of ['catalog', 'policy', 'roster', 'halts'] as const) {
+    for (const role of DELEGATED) {
       const own = documents.filter(([owner]) => owner === role);
       const targets = own.map(([, path, bytes]) => ({ path, length: bytes.length, sha256: sha256Of(bytes) }));
       await add(role, buildTargets({ version, expires, targets }));
@@ -206,9 +218,15 @@ export async function makePublisher(folder: string): Promise<TestPublisher> {
         expires,
         delegations: [
           { name: 'catalog', ...keys('catalog'), paths: ['catalogs/*'] },
-          { name: 'policy', ...keys('policy'), paths: ['policy/baselines/*', 'policy/groups/*'] },
+          {
+            name: 'policy',
+            ...keys('policy'),
+            paths: ['policy/baselines/*', 'policy/groups/*', 'policy/recalls/*', 'policy/sites/*'],
+          },
           { name: 'roster', ...keys('roster'), paths: ['roster/*'] },
           { name: 'halts', ...keys('halts'), paths: ['halts/*'] },
+          { name: 'waivers', ...keys('waivers'), paths: ['waivers/*'] },
+          { name: 'site-yard', ...keys('site-yard'), paths: ['sites/yard/*'] },
         ],
       }),
     );
@@ -218,6 +236,33 @@ export async function makePublisher(folder: string): Promise<TestPublisher> {
     const timestamp = await signMetadata(buildTimestamp({ version, expires, snapshot: named }), [signer('timestamp')]);
     publishFiles(repository, files, [{ path: metadataPath('timestamp.json'), bytes: timestamp }]);
   }
+}
+
+/** Halts, recalls, waivers and what a site adds, as documents with the role that signs each. */
+function exceptional({ stops = [], recalls = [], waivers = [], site }: Publication): [Role, string, Uint8Array][] {
+  return [
+    ...stops.map((stop): [Role, string, Uint8Array] => [
+      'halts',
+      `halts/${stop.name}.json.zst`,
+      'stops' in stop ? encodeDocument('halt', stop) : encodeDocument('recall', stop),
+    ]),
+    ...recalls.map((one): [Role, string, Uint8Array] => [
+      'policy',
+      `policy/recalls/${one.name}.json.zst`,
+      encodeDocument('recall', one),
+    ]),
+    ...waivers.map((one): [Role, string, Uint8Array] => [
+      'waivers',
+      `waivers/${one.name}.json.zst`,
+      encodeDocument('waiver', one),
+    ]),
+    ...(site === undefined
+      ? []
+      : ([
+          ['policy', 'policy/sites/yard.json.zst', encodeDocument('site-delegation', site.delegation)],
+          ['site-yard', 'sites/yard/overlay.json.zst', encodeDocument('site-overlay', site.overlay)],
+        ] satisfies [Role, string, Uint8Array][])),
+  ];
 }
 
 async function archiveOf(folder: string, { content }: Release): Promise<Buffer> {
@@ -230,7 +275,7 @@ async function archiveOf(folder: string, { content }: Release): Promise<Buffer> 
   return Buffer.concat(chunks);
 }
 
-function patchOf({ name = 'tool', version }: Release, sha256: string, size: number, at: string): Patch {
+function patchOf({ name = 'tool', version, cves = [] }: Release, sha256: string, size: number, at: string): Patch {
   return {
     id: `${name}@${version}`,
     format: 'archive',
@@ -242,7 +287,7 @@ function patchOf({ name = 'tool', version }: Release, sha256: string, size: numb
     section: '',
     priority: '',
     repository: 'own',
-    cves: [],
+    cves: [...cves],
     advisories: [],
     firstSeen: at,
     released: null,
