@@ -35,6 +35,12 @@ type Code = Parameters<typeof fault>[0];
 
 const never = new AbortController().signal;
 
+/** SQLITE_IOERR and SQLITE_FULL: the disk below the journal, not the journal. */
+const SQLITE_DISK: readonly number[] = [10, 13];
+
+/** How a package manager says that it was the disk; such a failure says nothing about the set. */
+const DISK_TROUBLE = /No space left on device|Disk quota exceeded|Read-only file system|Input\/output error/;
+
 /** An outcome with an error of this station. */
 function bad(on: Event, code: Code, message: string): Came {
   return { on, says: `${code}: ${message}`, error: asRunError(fault(code, message)) };
@@ -50,8 +56,9 @@ export function asRunError(cause: unknown): RunError {
     };
   }
   const error = cause instanceof Error ? cause : new Error(String(cause));
-  const errno = (error as NodeJS.ErrnoException).code;
-  const code = typeof errno === 'string' && /^E[A-Z]+$/.test(errno) ? 'run.io' : 'run.unexpected';
+  const { code: errno, errcode } = error as NodeJS.ErrnoException & { errcode?: number };
+  const isDisk = (typeof errno === 'string' && /^E[A-Z]+$/.test(errno)) || SQLITE_DISK.includes((errcode ?? 0) & 0xff);
+  const code = isDisk ? 'run.io' : 'run.unexpected';
   return { code, message: cleanText(error.message === '' ? String(cause) : error.message), where: null };
 }
 
@@ -269,7 +276,10 @@ async function install(attempt: Attempt): Promise<Came> {
       first: index === 0,
       late: (patches) => noTime(attempt, zone, [partOf(plan, patches)]),
     });
-    if (came.kind === 'failed') return bad('failed', 'install', cleanText(`${came.says}\n${came.output}`));
+    if (came.kind === 'failed') {
+      const text = `${came.says}\n${came.output}`;
+      return bad('failed', DISK_TROUBLE.test(text) ? 'io' : 'install', cleanText(text));
+    }
     (came.kind === 'installed' ? data.installed : data.leftOut).push(plan.format);
     if (came.kind === 'installed') await finish(attempt, context, plan);
     world.journal.runs.save(id, data);

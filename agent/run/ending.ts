@@ -46,7 +46,7 @@ export async function fail(attempt: Attempt): Promise<Ended> {
     const code = data.error?.code ?? '';
     const refused =
       /^(?:run\.(?:precheck|hook|hook-later|no-way-back|window-closed|kept-back|blocked|no-package-system))$/.test(code) ||
-      !/^(?:run|transfer|files|repository)\./.test(code);
+      !/^(?:run|transfer|files|repository|process|wayback)\./.test(code);
     return end(attempt, refused ? 'refused' : 'failed', 'nothing was changed on the host');
   }
   return data.rollback === 'done'

@@ -1,20 +1,16 @@
-// The table of the hard promise: for every state and every kind of mishap the chain of states, the host and the results.
-// Over the fake host, so that all of it runs in a second; the same on real processes is killed.test.ts, on real hosts the chaos.
+// The table of the hard promise: for every state and every mishap, striking in the middle of it, the chain of states, the host
+// (packages, files, capabilities, database) and the results. Over the fake host, so that all of it runs in a second; the same on
+// real processes is service/killed.test.ts, on a real host scripts/test/kill-anywhere.host.test.ts, at random moments the chaos.
 import assert from 'node:assert/strict';
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { defineFaults, EXIT } from '#manifests/errors';
-import type { Group } from '#manifests/schema';
 import type { Ended } from './ending.ts';
-import { beginRun, type RunEnd, takeUp } from './engine.ts';
+import { takeUp, undoLast } from './engine.ts';
 import { RUN_STATES } from './states.ts';
-import { type FakeHost, makeFakeHost, START } from './testing/fake-host.ts';
-
-const MISHAPS = ['kill -9', 'failing', 'hanging', 'disk full', 'network gone', 'clock jump'] as const;
-type Mishap = (typeof MISHAPS)[number];
-type State = (typeof RUN_STATES)[number];
+import { START } from './testing/fake-host.ts';
+import { FILES, type FragileHost, MISHAPS, type Mishap, makeFragileHost, type RunState } from './testing/mishaps.ts';
 
 let folder: string;
 let count = 0;
@@ -23,155 +19,160 @@ before(() => {
 });
 after(() => fs.rmSync(folder, { recursive: true, force: true }));
 
-const transfer = defineFaults('transfer', { 'test-gone': { exit: EXIT.unreachable, next: 'Only a test says this.' } });
-
-/** Stands for the end of the process: nothing after it is done. */
-class Death extends Error {}
-
-const ERRORS: Readonly<Record<'failing' | 'hanging' | 'disk full', () => Error>> = {
-  failing: () => new Error('dpkg ended with 2'),
-  hanging: () => new Error('dpkg did not end within 3600000 ms'),
-  'disk full': () => Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' }),
-};
-
-/** What it takes for a run to come into a state at all. */
-function hostFor(state: State): FakeHost {
+/** What it takes for a run to come into a state at all: a host that is not well after the change, one that needs a reboot. */
+function hostFor(state: RunState): FragileHost {
   count += 1;
   const back = state === 'Rollback' || state === 'RollbackReboot' || state === 'Failed';
   const reboots = state === 'Reboot' || state === 'RollbackReboot';
-  const group: Partial<Group> = reboots ? { reboot: 'if-needed' } : {};
-  const fake = makeFakeHost(join(folder, `${count}.sqlite`), group);
-  if (back) fake.faults.health = 'fails';
-  if (reboots) Object.assign(fake, { allowReboot: true, rebootEvidence: ['kernel k2 is installed'] });
-  return fake;
+  const host = makeFragileHost(join(folder, `${count}.sqlite`), reboots ? { reboot: 'if-needed' } : {});
+  if (back) host.fake.faults.health = 'fails';
+  if (reboots) Object.assign(host.fake, { allowReboot: true, rebootEvidence: ['kernel k2 is installed'] });
+  return host;
 }
 
-/** Arranges the mishap. @returns whether it has happened */
-function strike(fake: FakeHost, state: State, mishap: Mishap): () => boolean {
-  let happened = false;
-  const ending = state === 'Commit' || state === 'Failed';
-  const place =
-    mishap === 'kill -9' || mishap === 'clock jump' ? `${state}.entered` : ending ? 'result.before' : `${state}.done`;
-  fake.failPoint = (name) => {
-    if (name !== place) return;
-    happened = true;
-    fake.failPoint = () => undefined;
-    if (mishap === 'clock jump') fake.now += 26 * 3_600_000;
-    else if (mishap === 'kill -9') throw new Death();
-    else if (mishap !== 'network gone') throw ERRORS[mishap]();
+/** Chains of states. `>` as in the design; a state that is entered again without another between is not named twice. */
+const WAY = 'Stage Precheck Snapshot Install Verify Commit';
+const REBOOT = 'Stage Precheck Snapshot Install Reboot Verify Commit';
+const BACK = 'Stage Precheck Snapshot Install Verify Rollback Failed';
+const REBOOT_BACK = 'Stage Precheck Snapshot Install Reboot Verify Rollback RollbackReboot Failed';
+
+type Row = readonly [outcome: Ended['outcome'], chain: string, code?: string];
+const DONE: Row = ['committed', WAY];
+const SICK: Row = ['rolled-back', BACK, 'run.health'];
+const stays = (chain: string, code: string): Row => ['failed', chain, code];
+const FAILS = 'process.test-failed';
+const LATE: Row = ['refused', 'Stage Precheck Snapshot Failed', 'run.window-closed'];
+
+/** One row a state: what a death comes to, a command that fails or hangs, a full disk, no network, a clock set forward. */
+const TABLE: Readonly<Record<RunState, { death: Row; command: Row; disk: Row; network: Row; forward: Row }>> = {
+  Stage: {
+    death: DONE,
+    command: stays('Stage Failed', FAILS),
+    disk: stays('Stage Failed', 'run.io'),
+    network: stays('Stage Failed', 'transfer.test-gone'),
+    forward: LATE,
+  },
+  Precheck: {
+    death: ['committed', `Stage Precheck ${WAY}`],
+    command: stays('Stage Precheck Failed', FAILS),
+    disk: stays('Stage Precheck Failed', 'run.io'),
+    network: DONE,
+    forward: LATE,
+  },
+  Snapshot: {
+    death: ['committed', `Stage Precheck Snapshot ${WAY}`],
+    command: stays('Stage Precheck Snapshot Failed', FAILS),
+    disk: stays('Stage Precheck Snapshot Failed', 'run.io'),
+    network: DONE,
+    forward: LATE,
+  },
+  Install: {
+    death: DONE,
+    command: ['rolled-back', 'Stage Precheck Snapshot Install Rollback Failed', FAILS],
+    disk: ['rolled-back', 'Stage Precheck Snapshot Install Rollback Failed', 'run.io'],
+    network: DONE,
+    forward: DONE, // what has begun is brought to its end
+  },
+  Reboot: {
+    death: ['committed', REBOOT],
+    command: ['committed', REBOOT], // the host would not reboot: judged as it runs, the need is told
+    disk: ['committed', REBOOT],
+    network: ['committed', REBOOT],
+    forward: ['committed', REBOOT],
+  },
+  Verify: {
+    death: DONE,
+    command: ['rolled-back', BACK, FAILS],
+    disk: ['rolled-back', BACK, 'run.io'],
+    network: DONE,
+    forward: DONE,
+  },
+  Commit: { death: DONE, command: DONE, disk: DONE, network: DONE, forward: DONE },
+  Rollback: {
+    death: SICK,
+    command: ['rollback-failed', BACK, 'run.health'], // loud, and undone by hand below
+    disk: ['rollback-failed', BACK, 'run.health'],
+    network: SICK,
+    forward: SICK,
+  },
+  RollbackReboot: {
+    death: ['rolled-back', REBOOT_BACK, 'run.health'],
+    command: ['rolled-back', REBOOT_BACK, 'run.health'],
+    disk: ['rolled-back', REBOOT_BACK, 'run.health'],
+    network: ['rolled-back', REBOOT_BACK, 'run.health'],
+    forward: ['rolled-back', REBOOT_BACK, 'run.health'],
+  },
+  Failed: { death: SICK, command: SICK, disk: SICK, network: SICK, forward: SICK },
+};
+
+function expected(state: RunState, mishap: Mishap): Row {
+  const { death, command, disk, network, forward } = TABLE[state];
+  const rows: Readonly<Record<Mishap, Row>> = {
+    'kill -9': death,
+    'power cut': death,
+    'state folder full': death, // nothing can be noted, so it is as if the process had died there
+    'failing command': command,
+    'hanging command': command, // every command has a time-out, after which it has failed
+    'disk full': disk,
+    'network gone': network,
+    'clock forward': forward,
+    'clock back': hasEndedWell(state) ? DONE : withoutMishap(state), // trusted time only moves forward
   };
-  if (mishap !== 'network gone') return () => happened;
-  // gone from this state on: what was fetched before is here
-  let gone = false;
-  fake.failPoint = (name) => {
-    gone ||= name === `${state}.entered`;
-    happened = gone;
-  };
-  Object.assign(fake.world, {
-    fetchPayloads: async () => {
-      if (gone) throw transfer('test-gone', 'no relay answers');
-    },
-  });
-  return () => happened;
+  return rows[mishap];
 }
 
-/** Starts the agent again and again, boots the host when it was told to reboot, until the run has ended. */
-async function untilEnded(fake: FakeHost): Promise<{ ended: Ended; starts: number }> {
-  const request = { evaluation: fake.evaluation(), inventory: fake.inventory(), group: fake.group, catalogs: [], trail: [] };
-  let end: RunEnd | undefined;
-  for (let starts = 1; starts < 10; starts += 1) {
-    try {
-      end = starts === 1 ? await beginRun(request, fake.world) : await takeUp(fake.world);
-    } catch {
-      continue; // the process is gone; the next one takes the run up
-    }
-    if (end?.kind === 'ended') return { ended: end, starts };
-    if (end?.kind === 'rebooting') {
-      fake.boot += 1;
-      if (fake.boot > 2 || !fake.acts.includes('restore'))
-        fake.rebootEvidence = fake.faults.health === 'ok' ? [] : fake.rebootEvidence;
-    }
-  }
-  return assert.fail('the run never ends');
+function hasEndedWell(state: RunState): boolean {
+  return !['Reboot', 'Rollback', 'RollbackReboot', 'Failed'].includes(state);
 }
 
-const WAY = ['Stage', 'Precheck', 'Snapshot', 'Install', 'Verify', 'Commit'];
-const BACK = ['Stage', 'Precheck', 'Snapshot', 'Install', 'Verify', 'Rollback', 'Failed'];
-const cutAfter = (chain: readonly string[], state: string, ...then: string[]) => [
-  ...chain.slice(0, chain.indexOf(state) + 1),
-  ...then,
-];
-const REBOOT = ['Stage', 'Precheck', 'Snapshot', 'Install', 'Reboot', 'Verify', 'Commit'];
-const REBOOT_BACK = ['Stage', 'Precheck', 'Snapshot', 'Install', 'Reboot', 'Verify', 'Rollback', 'RollbackReboot', 'Failed'];
-
-interface Row {
-  readonly chain: readonly string[];
-  readonly outcome: Ended['outcome'];
-  readonly code: string | null;
-}
-
-/** The table: what each state and mishap come to. */
-function expected(state: State, mishap: Mishap): Row {
-  const error = mishap === 'disk full' ? 'run.io' : 'run.unexpected';
-  const fine = { chain: WAY, outcome: 'committed', code: null } as const;
-  const back = { chain: BACK, outcome: 'rolled-back', code: 'run.health' } as const;
-  const breaks = mishap === 'failing' || mishap === 'hanging' || mishap === 'disk full';
-  switch (state) {
-    case 'Stage':
-    case 'Precheck':
-    case 'Snapshot': {
-      const failed = cutAfter(WAY, state, 'Failed');
-      if (mishap === 'kill -9' && state !== 'Stage') return { ...fine, chain: cutAfter(WAY, state, ...WAY) };
-      if (mishap === 'network gone' && state === 'Stage')
-        return { chain: failed, outcome: 'failed', code: 'transfer.test-gone' };
-      if (mishap === 'clock jump') {
-        return { chain: cutAfter(WAY, 'Snapshot', 'Failed'), outcome: 'refused', code: 'run.window-closed' };
-      }
-      return breaks ? { chain: failed, outcome: 'failed', code: error } : fine;
-    }
-    case 'Install':
-    case 'Verify':
-      return breaks ? { chain: cutAfter(WAY, state, 'Rollback', 'Failed'), outcome: 'rolled-back', code: error } : fine;
-    case 'Commit':
-      return fine;
-    case 'Reboot':
-      return { ...fine, chain: REBOOT };
-    case 'Rollback':
-    case 'Failed':
-      return back;
-    case 'RollbackReboot':
-      return { ...back, chain: REBOOT_BACK };
-    default:
-      return assert.fail(`no row for ${state}`);
-  }
+function withoutMishap(state: RunState): Row {
+  if (state === 'Reboot') return ['committed', REBOOT];
+  return state === 'RollbackReboot' ? ['rolled-back', REBOOT_BACK, 'run.health'] : SICK;
 }
 
 describe('every state, every mishap', () => {
-  for (const state of RUN_STATES) {
+  for (const state of RUN_STATES as readonly RunState[]) {
     for (const mishap of MISHAPS) {
-      const row = expected(state, mishap);
-      test(`${mishap} in ${state}: ${row.outcome}`, async () => {
-        const fake = hostFor(state);
-        const happened = strike(fake, state, mishap);
-        const { ended, starts } = await untilEnded(fake);
-        assert.ok(happened(), 'the mishap was never reached');
-        assert.deepEqual(
-          ended.body.states.map((step) => step.state),
-          row.chain,
-        );
-        assert.equal(ended.outcome, row.outcome);
-        assert.equal(ended.body.error?.code ?? null, row.code);
-        if (mishap === 'kill -9') assert.equal(starts > 1, true);
-        // the host is one of two, and the result says which
-        const versions = new Set(fake.packages.values());
-        assert.deepEqual([...versions], [row.outcome === 'committed' ? '2.0' : '1.0']);
-        assert.equal(ended.body.packagesAfterSha256 === ended.body.packagesBeforeSha256, row.outcome !== 'committed');
-        // one result, no open run, and nothing more to take up
+      const [outcome, chain, code = null] = expected(state, mishap);
+      test(`${mishap} in ${state}: ${outcome}`, async () => {
+        const host = hostFor(state);
+        const { fake, files } = host;
         const { journal } = fake.world;
-        assert.equal(journal.results.pending().filter(({ kind }) => kind === 'run').length, 1);
+        const happened = host.strike(state, mishap);
+        const { ended, starts } = await host.untilEnded();
+        assert.ok(happened(), 'the mishap was never reached');
+        assert.equal(ended.body.states.map((step) => step.state).join(' '), chain);
+        assert.equal(ended.outcome, outcome);
+        assert.equal(ended.body.error?.code ?? null, code);
+        const dies = mishap === 'kill -9' || mishap === 'power cut' || mishap === 'state folder full';
+        if (dies && state !== 'Reboot' && state !== 'RollbackReboot') assert.ok(starts > 1, 'the process died');
+
+        // one result, no open run, nothing more to take up; time in it never goes back
+        const told = journal.results.pending().filter(({ kind }) => kind === 'run');
+        assert.equal(told.length, 1);
         assert.equal(journal.runs.open(), undefined);
         assert.equal(await takeUp(fake.world), undefined);
-        assert.ok(fake.now >= START);
+        assert.ok(Date.parse(told[0]?.trusted_time ?? '') >= START);
+
+        // the host is one of two in every respect, and the result says which
+        const isPatched = outcome === 'committed';
+        if (outcome === 'rollback-failed') {
+          assert.notDeepEqual(files, FILES.before, 'half way, and it says so');
+          const undone = await undoLast(fake.world);
+          assert.ok(undone.kind === 'ended' && undone.outcome === 'rolled-back', 'by hand it is brought to its end');
+        } else assert.equal(ended.body.packagesAfterSha256 === ended.body.packagesBeforeSha256, !isPatched);
+        assert.deepEqual([...new Set(fake.packages.values())], [isPatched ? '2.0' : '1.0']);
+        assert.deepEqual(files, isPatched ? FILES.patched : FILES.before);
+        assert.deepEqual(await fake.world.hands.systems.deb.audit(fake.world.context('x', [], fake.world.signal)), []);
+        assert.equal(host.halfTaken.size, 0, 'no half-taken way back is left');
+        assert.deepEqual(
+          journal.ways.kept().map(({ run }) => run),
+          isPatched ? [ended.run] : [],
+        );
+
+        // whoever did no harm may come again after a pause; a set that did harm is remembered (trap 11)
+        const denied = journal.runs.memory().rolledBack.some(({ digest }) => digest === fake.evaluation().digest);
+        assert.equal(denied, code === 'run.health' && outcome === 'rolled-back' ? true : outcome === 'rollback-failed');
       });
     }
   }
