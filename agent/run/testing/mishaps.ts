@@ -2,9 +2,13 @@
 // does. What is half done when the process dies stays half done, as it would on a disk.
 import { defineFaults, EXIT } from '#manifests/errors';
 import type { Group } from '#manifests/schema';
+import type { PackageSystem } from '../../packages/index.ts';
+import type { WayBack } from '../../snapshot/index.ts';
 import type { Ended } from '../ending.ts';
 import { beginRun, type RunEnd, takeUp } from '../engine.ts';
+import type { RunBook } from '../runs.ts';
 import type { State } from '../states.ts';
+import type { Hands } from '../world.ts';
 import { type FakeHost, makeFakeHost } from './fake-host.ts';
 
 /** States of a run; RUN_STATES has the same. */
@@ -136,11 +140,13 @@ export function makeFragileHost(journalFile: string, group: Partial<Group> = {})
     files.clear();
     for (const [path, content] of from) files.set(path, content);
   };
+  // as they were: the fake's own methods, called on copies of what they belong to
+  const [system, ways, own] = [{ ...deb }, { ...way }, { ...hands }];
   Object.assign(deb, {
-    plan: wrap(deb.plan, inside),
-    precheck: wrap(deb.precheck, inside),
+    plan: wrap((...args: Parameters<PackageSystem['plan']>) => system.plan(...args), inside),
+    precheck: wrap((...args: Parameters<PackageSystem['precheck']>) => system.precheck(...args), inside),
     install: wrap(
-      deb.install,
+      (...args: Parameters<PackageSystem['install']>) => system.install(...args),
       () => {
         // unpacked, not configured: capabilities are not set yet
         half = true;
@@ -162,7 +168,7 @@ export function makeFragileHost(journalFile: string, group: Partial<Group> = {})
   });
   Object.assign(way, {
     take: wrap(
-      way.take,
+      (...args: Parameters<WayBack['take']>) => ways.take(...args),
       () => {
         halfTaken.add('taking');
         return inside();
@@ -173,7 +179,7 @@ export function makeFragileHost(journalFile: string, group: Partial<Group> = {})
       },
     ),
     restore: wrap(
-      way.restore,
+      (...args: Parameters<WayBack['restore']>) => ways.restore(...args),
       () => {
         files.delete('/usr/share/foo/new');
         files.set('/usr/bin/foo', '1.0');
@@ -184,27 +190,31 @@ export function makeFragileHost(journalFile: string, group: Partial<Group> = {})
         replace(copies.get('kept') ?? new Map());
       },
     ),
-    discard: wrap(way.discard, async () => halfTaken.clear()),
+    discard: wrap(
+      (...args: Parameters<WayBack['discard']>) => ways.discard(...args),
+      async () => halfTaken.clear(),
+    ),
   });
   Object.assign(hands, {
-    checkHealth: wrap(hands.checkHealth, async () => {
-      if (state === 'Verify') await inside();
-    }),
-    reboot: wrap(hands.reboot, inside),
+    checkHealth: wrap(
+      (...args: Parameters<Hands['checkHealth']>) => own.checkHealth(...args),
+      async () => {
+        if (state === 'Verify') await inside();
+      },
+    ),
+    reboot: wrap((...args: Parameters<Hands['reboot']>) => own.reboot(...args), inside),
   });
-  const guarded = <K extends 'enter' | 'save' | 'takeUp' | 'finish'>(name: K) => {
-    const inner = journal.runs[name] as (...args: unknown[]) => unknown;
-    return (...args: unknown[]) => {
-      if (full) throw journalFull();
-      return inner(...args);
-    };
+  const runs: RunBook = { ...journal.runs };
+  const room = () => {
+    if (full) throw journalFull();
   };
-  Object.assign(journal.runs, {
-    enter: guarded('enter'),
-    save: guarded('save'),
-    takeUp: guarded('takeUp'),
-    finish: guarded('finish'),
-  });
+  const guarded: Partial<RunBook> = {
+    enter: (...args) => (room(), runs.enter(...args)),
+    save: (...args) => (room(), runs.save(...args)),
+    takeUp: (...args) => (room(), runs.takeUp(...args)),
+    finish: (...args) => (room(), runs.finish(...args)),
+  };
+  Object.assign(journal.runs, guarded);
   Object.assign(fake.world, {
     clock: { now: () => fake.now + wall, monotonic: () => fake.now },
     fetchPayloads: async () => {
