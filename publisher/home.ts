@@ -68,6 +68,8 @@ export const publisherSettings = z
     expiresDays: expiresDays.prefault({}),
     /** Hosts warn when the timestamp is older than this: TUF's own end is `expiresDays.timestamp`. */
     softExpiresDays: days(7),
+    /** Feeds beside the catalogs: URL or file of CISA's catalogue of known exploited vulnerabilities. */
+    feeds: z.strictObject({ kev: line(1_000).min(1).optional() }).prefault({}),
     /** Which payloads `publish` fetches: of approved and pending patches, of those only what hosts lack, of all, or none. */
     payloads: z.enum(PAYLOAD_CHOICES).default('approved'),
     /** Where the published tree is written; relative to the home folder. */
@@ -104,6 +106,8 @@ export interface PublisherHomePaths {
   readonly catalogFolder: string;
   /** Vendor files of each source: `sources/NAME/`. */
   readonly sourcesFolder: string;
+  /** Feeds as fetched: `kev.json`. */
+  readonly feedsFolder: string;
   /** SQLite: results as collected. */
   readonly storeFile: string;
   /** The roster document in plain JSON: every agent ever approved. */
@@ -134,6 +138,7 @@ export function homePaths(folder: string, settings?: PublisherSettings): Publish
     inboxFolder: resolve(home, settings?.inbox ?? 'inbox'),
     catalogFolder: join(home, 'catalog'),
     sourcesFolder: join(home, 'sources'),
+    feedsFolder: join(home, 'feeds'),
     storeFile: join(home, 'store.sqlite'),
     rosterFile: join(home, 'roster.json'),
     pendingFolder: join(home, 'pending'),

@@ -6,7 +6,16 @@ import { utcSeconds } from '#manifests/platform/clock';
 import { type Problem, suggestion } from '#manifests/schema';
 import { openCatalogStore } from '../catalog/index.ts';
 import type { PublisherHome } from '../home.ts';
-import { DECISIONS, decisionsOf, type PatchDecision, type PolicySet, readPolicy, resolvePolicy } from '../policy/index.ts';
+import {
+  DECISIONS,
+  decisionsOf,
+  NO_FACTS,
+  type PatchDecision,
+  type PolicySet,
+  readPolicy,
+  resolvePolicy,
+} from '../policy/index.ts';
+import { readKev } from '../sources/index.ts';
 import { argument, counted, flag, homeOf, type Tools, table, textOption } from './common.ts';
 
 const fault = defineFaults('policy-query', {
@@ -102,7 +111,7 @@ export function policyCommands(tools: Tools): CommandSpec[] {
         const at = momentOption(textOption(context, 'at')) ?? tools.clock.now();
         using store = openCatalogStore(home.catalogFolder);
         const catalogs = store.products().map((product) => store.catalogOf(product, tools.clock.now()));
-        const resolved = resolvePolicy(policy, catalogs, at);
+        const resolved = resolvePolicy(policy, catalogs, at, { ...NO_FACTS, kev: readKev(home.feedsFolder) });
         const named = textOption(context, 'baseline');
         const known = resolved.baselines.map(({ name }) => name);
         if (named !== undefined && !known.includes(named)) {

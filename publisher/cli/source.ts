@@ -9,12 +9,21 @@ import { openPayloadStore } from '#manifests/repository';
 import { suggestion } from '#manifests/schema';
 import { openCatalogStore } from '../catalog/index.ts';
 import { homePaths, openHome, type PublisherHome } from '../home.ts';
-import { checkSource, SOURCE_KINDS, type SourceKind, type SourceSettings, syncSource } from '../sources/index.ts';
+import {
+  checkSource,
+  readKev,
+  SOURCE_KINDS,
+  type SourceKind,
+  type SourceSettings,
+  syncKev,
+  syncSource,
+} from '../sources/index.ts';
 import { argument, counted, flag, homeOf, homeRequest, listOption, type Tools, table, textOption, withLock } from './common.ts';
 
 const fault = defineFaults('sources', {
   exists: { exit: EXIT.usage, next: 'Take another name, or edit the entry in publisher.yaml.' },
   unknown: { exit: EXIT.usage, next: 'See `publisher source list` for the names.' },
+  incomplete: { exit: EXIT.usage, next: 'Say whose patches these are: --product debian-12.' },
   none: { exit: EXIT.usage, next: 'Add one: `publisher source add --help` has examples.' },
 });
 
@@ -27,11 +36,11 @@ export function sourceCommands(tools: Tools): CommandSpec[] {
       options: [
         {
           flags: '--kind <kind>',
-          says: 'APT or RPM repository, or folder of own software',
-          choices: SOURCE_KINDS,
+          says: 'APT or RPM repository, folder of own software, or kev: the catalogue of known exploited vulnerabilities',
+          choices: [...SOURCE_KINDS, 'kev'],
           fallback: 'apt',
         },
-        { flags: '--product <product>', says: 'whose patches these are: debian-12', required: true },
+        { flags: '--product <product>', says: 'whose patches these are: debian-12 (not for kev)' },
         { flags: '--url <url>', says: 'http:, https: or file: URL, or a folder', required: true },
         { flags: '--suite <suite>', says: 'apt: what is under dists/, as bookworm-security' },
         { flags: '--component <name>', says: 'apt: component (several times); main unless told', many: true },
@@ -59,11 +68,17 @@ export function sourceCommands(tools: Tools): CommandSpec[] {
           line: 'publisher source add own --kind folder --product own-tool --url /srv/own-tool',
           says: 'Own software from a folder.',
         },
+        {
+          line: 'publisher source add kev --kind kev --url https://www.cisa.gov/sites/default/files/feeds/known_exploited_vulnerabilities.json',
+          says: 'Known exploited vulnerabilities, for rules and deadlines; a file works as well.',
+        },
       ],
       async run(context) {
         const home = homeOf(context, tools);
+        if (textOption(context, 'kind') === 'kev') return addKev(context, home);
         const source = settingsOf(context);
         return withLock(home, 'source add', () => {
+          if (source.name === 'kev') throw fault('exists', '"kev" is the name of the feed', { where: home.settingsFile });
           if (home.settings.sources.some(({ name }) => name === source.name)) {
             throw fault('exists', `there is already a source "${source.name}"`, { where: home.settingsFile });
           }
@@ -92,23 +107,39 @@ export function sourceCommands(tools: Tools): CommandSpec[] {
           const patches = document?.patches.filter((patch) => patch.repository === source.name).length ?? 0;
           return { ...source, patches, syncedAt: repository?.syncedAt ?? null };
         });
+        const { kev } = home.settings.feeds;
+        const feed = kev === undefined ? null : readKev(home.feedsFolder);
+        const feeds =
+          kev === undefined
+            ? []
+            : [{ name: 'kev', url: kev, entries: feed?.entries.length ?? 0, syncedAt: feed?.fetchedAt ?? null }];
         return {
           exit: EXIT.done,
           text:
-            sources.length === 0
+            sources.length + feeds.length === 0
               ? 'no source yet; `publisher source add --help` has examples'
               : table(
                   ['NAME', 'KIND', 'PRODUCT', 'PATCHES', 'SYNCED', 'URL'],
-                  sources.map((one) => [
-                    one.name,
-                    one.kind,
-                    one.product,
-                    String(one.patches),
-                    one.syncedAt ?? 'never',
-                    one.url,
-                  ]),
+                  [
+                    ...sources.map(({ name, kind, product, patches, syncedAt, url }) => [
+                      name,
+                      kind,
+                      product,
+                      String(patches),
+                      syncedAt ?? 'never',
+                      url,
+                    ]),
+                    ...feeds.map(({ name, entries, syncedAt, url }) => [
+                      name,
+                      'kev',
+                      '-',
+                      counted(entries, 'entry', 'entries'),
+                      syncedAt ?? 'never',
+                      url,
+                    ]),
+                  ],
                 ),
-          report: { schema: 'patchferry/sources', schemaVersion: 1, sources },
+          report: { schema: 'patchferry/sources', schemaVersion: 1, sources, feeds },
         };
       },
     },
@@ -123,7 +154,10 @@ export function sourceCommands(tools: Tools): CommandSpec[] {
       async run(context) {
         const home = homeOf(context, tools);
         const given = context.args[0];
-        const chosen = chooseSources(home, Array.isArray(given) ? given.map(String) : []);
+        const names = Array.isArray(given) ? given.map(String) : [];
+        const chosen = chooseSources(home, names);
+        const { kev } = home.settings.feeds;
+        const withKev = kev !== undefined && (names.length === 0 || names.includes('kev'));
         return withLock(home, 'source sync', async () => {
           using catalog = openCatalogStore(home.catalogFolder);
           const payloads = openPayloadStore(join(home.repositoryFolder, 'payloads'));
@@ -155,22 +189,52 @@ export function sourceCommands(tools: Tools): CommandSpec[] {
             for (const patch of merged.rewritten)
               lines.push(`  look at ${patch}: the vendor changed its bytes under the same version`);
           }
+          const feeds = [];
+          if (withKev) {
+            const { changed, kev: feed } = await syncKev(kev, home.feedsFolder, tools.clock.now(), context.signal);
+            const { catalogVersion, dateReleased, entries } = feed;
+            feeds.push({ feed: 'kev', changed, catalogVersion, dateReleased, entries: entries.length });
+            lines.push(
+              `kev: ${counted(entries.length, 'known exploited vulnerability', 'known exploited vulnerabilities')}, released ${dateReleased}`,
+            );
+          }
           return {
-            exit: reports.some(({ changed }) => changed) ? EXIT.done : EXIT.current,
+            exit: [...reports, ...feeds].some(({ changed }) => changed) ? EXIT.done : EXIT.current,
             text: lines.join('\n'),
-            report: { schema: 'patchferry/source-sync', schemaVersion: 1, sources: reports },
+            report: { schema: 'patchferry/source-sync', schemaVersion: 1, sources: reports, feeds },
           };
         });
       },
     },
   ];
+
+  function addKev(context: CommandContext, home: PublisherHome) {
+    const url = urlOf(context);
+    return withLock(home, 'source add', () => {
+      if (home.settings.feeds.kev !== undefined)
+        throw fault('exists', 'there is a kev feed already', { where: home.settingsFile });
+      setKev(home, url);
+      openHome(homeRequest(context, tools));
+      return {
+        exit: EXIT.done,
+        text: `feed kev added to ${home.settingsFile}; next: publisher source sync kev`,
+        report: {
+          schema: 'patchferry/sources',
+          schemaVersion: 1,
+          sources: home.settings.sources,
+          feeds: [{ name: 'kev', url }],
+        },
+      };
+    });
+  }
 }
 
 /** The sources named, or all. @throws sources.none, sources.unknown */
 function chooseSources(home: PublisherHome, names: readonly string[]): readonly SourceSettings[] {
   const { sources } = home.settings;
-  if (sources.length === 0) throw fault('none', 'this home has no source', { where: home.settingsFile });
-  const known = sources.map(({ name }) => name);
+  const feeds = home.settings.feeds.kev === undefined ? [] : ['kev'];
+  if (sources.length + feeds.length === 0) throw fault('none', 'this home has no source', { where: home.settingsFile });
+  const known = [...sources.map(({ name }) => name), ...feeds];
   for (const name of names) {
     if (!known.includes(name))
       throw fault('unknown', `there is no source "${name}"${suggestion(name, known)}`, { where: name });
@@ -186,18 +250,32 @@ function settingsOf(context: CommandContext): SourceSettings {
     keyring: absolute(textOption(context, 'keyring')),
     unsignedMetadata: flag(context, 'unsignedMetadata') ? true : undefined,
   };
-  const url = textOption(context, 'url') ?? '';
+  const product = textOption(context, 'product');
+  if (product === undefined) throw fault('incomplete', '--product is missing', { where: '--product' });
   return {
     name: argument(context, 0),
     kind: (textOption(context, 'kind') ?? 'apt') as SourceKind,
-    product: textOption(context, 'product') ?? '',
-    url: /^[a-z]+:/i.test(url) ? url : resolve(url),
+    product,
+    url: urlOf(context),
     ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)),
   };
 }
 
+function urlOf(context: CommandContext): string {
+  const url = textOption(context, 'url') ?? '';
+  return /^[a-z]+:/i.test(url) ? url : resolve(url);
+}
+
 const atLeastOne = (values: readonly string[]) => (values.length === 0 ? undefined : values);
 const absolute = (path: string | undefined) => (path === undefined ? undefined : resolve(path));
+
+/** The one feed has a setting of its own. @throws sources.exists */
+function setKev(home: PublisherHome, url: string): void {
+  const yaml = parseDocument(fs.readFileSync(home.settingsFile, 'utf8'));
+  if (yaml.contents === null) yaml.set('feeds', { kev: url });
+  else yaml.setIn(['feeds', 'kev'], url);
+  writeFileAtomic(home.settingsFile, yaml.toString({ lineWidth: 0 }), { mode: 0o600 });
+}
 
 /** Writes into publisher.yaml, keeping its comments. */
 function addToSettings(home: PublisherHome, source: SourceSettings): void {

@@ -6,24 +6,23 @@ import {
   type Catalog,
   type Group,
   invalidPolicy,
+  type PatchGroup,
   type Recall,
   type ResolvedBaseline,
+  type Rollout,
   type SignedDelegation,
   type SignedHalt,
   type SignedRecall,
   type SignedRollout,
   suggestion,
 } from '#manifests/schema';
+import { groupTimings, NO_FACTS, type PolicyFacts, ringHosts, rolloutBefore } from './facts.ts';
 import type { PolicySet } from './read.ts';
 
 const fault = defineFaults('policy-resolve', {
   'no-catalog': {
     exit: EXIT.usage,
     next: 'Add a source for the product and sync it, or correct or remove the baseline.',
-  },
-  unsigned: {
-    exit: EXIT.usage,
-    next: 'Take it out of the policy: publishing without it would let more happen than was written.',
   },
 });
 
@@ -49,7 +48,12 @@ export function onlyBlocks({ spec: { action } }: Recall): boolean {
  * Resolves every baseline against the catalog of its product at one instant, and makes the group documents.
  * @param at milliseconds. @throws policy.invalid when the policy has problems, policy-resolve.no-catalog
  */
-export function resolvePolicy(policy: PolicySet, catalogs: readonly Catalog[], at: number): ResolvedPolicy {
+export function resolvePolicy(
+  policy: PolicySet,
+  catalogs: readonly Catalog[],
+  at: number,
+  facts: PolicyFacts = NO_FACTS,
+): ResolvedPolicy {
   if (policy.problems.length > 0) throw invalidPolicy(policy.problems);
   const byProduct = new Map(catalogs.map((catalog) => [catalog.product, catalog]));
   const baselines = [...policy.baselines.values()].map(({ document, at: place }) => {
@@ -64,12 +68,13 @@ export function resolvePolicy(policy: PolicySet, catalogs: readonly Catalog[], a
         { where },
       );
     }
-    return resolveBaseline(document, catalog, at);
+    const resolved = resolveBaseline(document, catalog, at, undefined, { kev: facts.kev });
+    return keepApprovalDates(resolved, facts.baselines.get(resolved.name));
   });
   const recalls = [...policy.recalls.values()].map(({ document }) => document);
   return {
     baselines,
-    groups: groupDocuments(policy, at),
+    groups: groupDocuments(policy, baselines, facts, at),
     recalls: recalls.filter((recall) => !onlyBlocks(recall)).map((recall) => signedRecallOf(recall, at)),
     stops: stopsOf(policy, at),
     delegations: [...policy.delegations.values()].map(({ document }) => signedDelegationOf(document, at)),
@@ -84,39 +89,77 @@ export function stopsOf(policy: Pick<PolicySet, 'recalls' | 'halts'>, at: number
   ];
 }
 
+/** An approval by name holds since it was first published, not since the last time somebody resolved it. */
+function keepApprovalDates(resolved: ResolvedBaseline, before: ResolvedBaseline | undefined): ResolvedBaseline {
+  if (before === undefined) return resolved;
+  const since = new Map(before.approved.filter(({ explicit }) => explicit).map((entry) => [entry.patch, entry.approvedAt]));
+  return {
+    ...resolved,
+    approved: resolved.approved.map((entry) => {
+      const earlier = entry.explicit ? since.get(entry.patch) : undefined;
+      return earlier === undefined || earlier > entry.approvedAt ? entry : { ...entry, approvedAt: earlier };
+    }),
+  };
+}
+
+/** Names of the baselines a group may use, by itself or by what its hosts are. */
+function baselinesOf({ spec }: PatchGroup): string[] {
+  return [...spec.baselines, ...spec.choose.map(({ baseline }) => baseline)];
+}
+
 /**
- * Ramps and rings follow from the clock alone. Gates and halts of a rollout need what was signed before and the figures of the
- * fleet, which are not brought together here: refused, because a ring without its gate would open by itself.
+ * A rollout as it is signed now, the same in every group that uses it: gates are judged by what its rings have shown, and what was
+ * open before stays open.
  */
-function rolloutOf(policy: PolicySet, name: string | undefined, at: number): SignedRollout | undefined {
-  const placed = name === undefined ? undefined : policy.rollouts.get(name);
-  if (placed === undefined) return undefined;
-  const { rings, halt } = placed.document.spec;
-  const gated = rings.findIndex(({ gate }) => gate !== undefined);
-  if (gated >= 0 || halt.length > 0) {
-    const path = gated >= 0 ? ['spec', 'rings', gated, 'gate'] : ['spec', 'halt'];
-    const { file, line, column } = placed.at(path);
-    const where = `${file}:${line}:${column}`;
-    const says =
-      gated >= 0 ? 'gates of rings are not signed yet' : 'halts of a rollout are not signed yet; use `publisher halt`';
-    throw fault('unsigned', `${where}: rollout "${name}": ${says}`, { where });
+function rolloutOf(
+  document: Rollout,
+  groups: readonly PatchGroup[],
+  baselines: ReadonlyMap<string, ResolvedBaseline>,
+  facts: PolicyFacts,
+  at: number,
+): SignedRollout {
+  const { name } = document.metadata;
+  const since = new Map<string, number>();
+  for (const baseline of new Set(groups.flatMap(baselinesOf))) {
+    for (const { patch, approvedAt } of baselines.get(baseline)?.approved ?? []) {
+      const moment = Date.parse(approvedAt);
+      since.set(patch, Math.min(since.get(patch) ?? moment, moment));
+    }
   }
-  return signRollout(placed.document, undefined, { figures: [], since: new Map() }, at);
+  const before = rolloutBefore(name, facts.groups.values());
+  const gated = document.spec.rings.filter(({ gate }) => gate !== undefined).map((ring) => ring.name);
+  const opened = new Set(before?.opened.map(({ ring, patch }) => `${ring} ${patch}`));
+  const shut = [...since.keys()].filter((patch) => gated.some((ring) => !opened.has(`${ring} ${patch}`)));
+  const figures = gated.length === 0 ? [] : facts.figures(document, shut);
+  const counted = document.spec.rings.some(({ maxConcurrency }) => maxConcurrency !== undefined && 'hosts' in maxConcurrency)
+    ? facts.hosts(document)
+    : new Map<string, number>();
+  return signRollout(document, before, { figures, since, hosts: ringHosts(document, counted, before) }, at);
 }
 
 /** The group documents of a policy without problems. @param at milliseconds */
-function groupDocuments(policy: PolicySet, at: number): Group[] {
-  return [...policy.groups.values()].map(({ document }) =>
-    signedGroup(
+function groupDocuments(policy: PolicySet, resolved: readonly ResolvedBaseline[], facts: PolicyFacts, at: number): Group[] {
+  const baselines = new Map(resolved.map((one) => [one.name, one]));
+  const groups = [...policy.groups.values()].map(({ document }) => document);
+  const rollouts = new Map<string, SignedRollout>();
+  for (const [name, { document }] of policy.rollouts) {
+    const users = groups.filter(({ spec }) => spec.rollout === name);
+    if (users.length > 0) rollouts.set(name, rolloutOf(document, users, baselines, facts, at));
+  }
+  return groups.map((document) => {
+    const lists = baselinesOf(document).flatMap((name) => baselines.get(name) ?? []);
+    const patches = new Set(lists.flatMap(({ approved, pending }) => [...approved, ...pending].map(({ patch }) => patch)));
+    return signedGroup(
       document,
       {
-        rollout: rolloutOf(policy, document.spec.rollout, at),
+        rollout: rollouts.get(document.spec.rollout ?? ''),
+        timings: groupTimings(facts.timings, patches, facts.groups.get(document.metadata.name)?.timings),
         productOf: (name) => policy.baselines.get(name)?.document.spec.product,
         windowOf: (name) => policy.windows.get(name)?.document.spec,
       },
       at,
-    ),
-  );
+    );
+  });
 }
 
 export const DECISIONS = ['approved', 'pending', 'rejected', 'not-in-baseline'] as const;

@@ -45,7 +45,8 @@ export interface Knowledge {
   ownerChoices(): Map<string, OwnerChoiceBody>;
   /** The newest runs since a moment (`YYYY-MM-DDTHH:MM:SSZ`), newest first; of one agent, when told. */
   runs(since: string, agent?: string): RunRecord[];
-  states(): Iterable<HostState>;
+  /** Of these patches alone, when told. */
+  states(patches?: readonly string[]): Iterable<HostState>;
   /** The inventory of an agent's newest scan; of its enrolment before the first. Null when neither is here. */
   inventory(agent: string): Inventory | null;
   /** When its newest scan was; null before the first. */
@@ -71,7 +72,7 @@ export function openKnowledge(storeFile: string): Knowledge {
     waiverRequests: () => waiverRequestsOf(database),
     ownerChoices: () => ownerChoicesOf(database),
     runs: (since, agent) => runsOf(database, since, agent),
-    states: () => statesOf(database),
+    states: (patches) => statesOf(database, patches),
     inventory: (agent) => inventoryOf(database, agent),
     scannedAt: (agent) => scanOf(database, agent)?.evidenceAt ?? null,
     close: () => database.close(),
@@ -135,13 +136,14 @@ const STATE_OF = new Map<number, PatchState>(
   Object.entries(STATE_NUMBERS).map(([state, number]) => [number, state as PatchState]),
 );
 
-function* statesOf(database: DatabaseSync): Iterable<HostState> {
+function* statesOf(database: DatabaseSync, patches: readonly string[] | undefined): Iterable<HostState> {
   const rows = database
     .prepare(
       `SELECT agent, product, patch, state FROM host_patches
-       JOIN agents ON agents.id = agent_id JOIN patches ON patches.id = patch_id`,
+       JOIN agents ON agents.id = agent_id JOIN patches ON patches.id = patch_id
+       WHERE ?1 IS NULL OR patch IN (SELECT value FROM json_each(?1))`,
     )
-    .iterate();
+    .iterate(patches === undefined ? null : JSON.stringify(patches));
   for (const row of rows) {
     const state = STATE_OF.get(Number(row['state']));
     if (state === undefined) continue;

@@ -12,6 +12,8 @@ import {
   type DocumentOf,
   decodeDocument,
   encodeDocument,
+  type Group,
+  type Kev,
   type ResolvedBaseline,
   type Roster,
   type SignedWaiver,
@@ -37,7 +39,9 @@ export interface TargetDocument {
 function substance(value: object): string {
   return canonicalJson(
     JSON.parse(JSON.stringify(value), (key, item: unknown) =>
-      key === 'generatedAt' || key === 'evaluatedAt' || key === 'signedAt' || key === 'syncedAt' ? undefined : item,
+      key === 'generatedAt' || key === 'evaluatedAt' || key === 'signedAt' || key === 'syncedAt' || key === 'fetchedAt'
+        ? undefined
+        : item,
     ),
   );
 }
@@ -72,23 +76,6 @@ function decodeIfKind<K extends DocumentKind>(kind: K, bytes: Uint8Array, path: 
   }
 }
 
-/** An approval by name holds since it was first published, not since the last time somebody resolved it. */
-async function keepApprovalDates(published: Published, resolved: ResolvedBaseline): Promise<ResolvedBaseline> {
-  const path = baselinePath(resolved.name);
-  if (!published.targets.has(path)) return resolved;
-  const before = decodeDocument('resolved-baseline', await published.read(path), path);
-  const since = new Map(before.approved.filter(({ explicit }) => explicit).map((entry) => [entry.patch, entry.approvedAt]));
-  return {
-    ...resolved,
-    approved: resolved.approved.map((entry) => {
-      const earlier = entry.explicit ? since.get(entry.patch) : undefined;
-      return earlier === undefined || earlier > entry.approvedAt ? entry : { ...entry, approvedAt: earlier };
-    }),
-  };
-}
-
-const baselinePath = (name: string) => `policy/baselines/${name}.json.zst`;
-
 /** What the waivers role signs. */
 export interface SignedExceptions {
   readonly waivers: readonly SignedWaiver[];
@@ -109,12 +96,37 @@ export async function settleCatalogs(published: Published, catalogs: readonly Ca
   return settled;
 }
 
+const KEV_PATH = 'feeds/kev.json.zst';
+
+/** The feed as it is signed: while its entries are the same, the published one. */
+export async function settleKev(published: Published, kev: Kev | null) {
+  return kev === null ? null : settle(published, 'catalog', 'kev', KEV_PATH, kev);
+}
+
+/** Baselines and groups as they are published, by name: what is signed next follows on them. */
+export async function publishedPolicy(
+  published: Published,
+): Promise<{ baselines: Map<string, ResolvedBaseline>; groups: Map<string, Group> }> {
+  const baselines = new Map<string, ResolvedBaseline>();
+  const groups = new Map<string, Group>();
+  for (const path of published.targets.keys()) {
+    if (path.startsWith('policy/baselines/')) {
+      const baseline = decodeDocument('resolved-baseline', await published.read(path), path);
+      baselines.set(baseline.name, baseline);
+    } else if (path.startsWith('policy/groups/')) {
+      const group = decodeDocument('group', await published.read(path), path);
+      groups.set(group.name, group);
+    }
+  }
+  return { baselines, groups };
+}
+
 /** Everything but the catalogs. @param now milliseconds */
 export async function settlePolicyAndRoster(published: Published, set: DocumentSet, now: number): Promise<TargetDocument[]> {
   const targets: TargetDocument[] = [];
   for (const baseline of set.baselines) {
-    const dated = await keepApprovalDates(published, baseline);
-    targets.push((await settle(published, 'policy', 'resolved-baseline', baselinePath(dated.name), dated)).target);
+    const path = `policy/baselines/${baseline.name}.json.zst`;
+    targets.push((await settle(published, 'policy', 'resolved-baseline', path, baseline)).target);
   }
   for (const group of set.groups) {
     targets.push((await settle(published, 'policy', 'group', `policy/groups/${group.name}.json.zst`, group)).target);

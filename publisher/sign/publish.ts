@@ -3,15 +3,23 @@ import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { defineFaults, EXIT } from '#manifests/errors';
-import type { Clock } from '#manifests/platform/clock';
+import { type Clock, utcSeconds } from '#manifests/platform/clock';
 import type { Progress } from '#manifests/platform/progress';
 import { openPayloadStore, type PayloadStore, publishFiles, targetFilePath } from '#manifests/repository';
 import { type Ack, type Catalog, type Roster, suggestion } from '#manifests/schema';
 import type { CatalogStore } from '../catalog/index.ts';
 import { type PayloadChoice, type PublisherHome, ROLES, type Role } from '../home.ts';
-import { type PolicySet, type ResolvedPolicy, resolvePolicy } from '../policy/index.ts';
-import { fetchPayloads, missingBytes } from '../sources/index.ts';
-import { type SignedExceptions, settleCatalogs, settlePolicyAndRoster, type TargetDocument } from './documents.ts';
+import { factsOf, type PolicyFacts, type PolicySet, type ResolvedPolicy, resolvePolicy } from '../policy/index.ts';
+import { openKnowledge } from '../results/index.ts';
+import { fetchPayloads, missingBytes, readKev } from '../sources/index.ts';
+import {
+  publishedPolicy,
+  type SignedExceptions,
+  settleCatalogs,
+  settleKev,
+  settlePolicyAndRoster,
+  type TargetDocument,
+} from './documents.ts';
 import { type KeyRegister, type Keyring, retireKeys } from './keyring.ts';
 import { type PlanInput, planMetadata, type RoleStep, signPlan } from './metadata.ts';
 import { type Published, readPublished } from './published.ts';
@@ -27,6 +35,8 @@ const fault = defineFaults('publish', {
   'source-gone': { exit: EXIT.usage, next: 'Add the source again, or publish with --payloads none.' },
 });
 
+/** Runs older than this say nothing of how long a patch takes. */
+const HISTORY_MS = 180 * 86_400_000;
 /** Approvals may depend on what payloads tell of severity, so that fetching can approve more; at most so many rounds. */
 const FETCH_ROUNDS = 4;
 
@@ -77,13 +87,18 @@ export async function publish(options: PublishOptions): Promise<PublishReport> {
   const { home, clock, signal } = options;
   checkGroups(options.policy, options.roster);
   const scratch = fs.mkdtempSync(join(tmpdir(), 'patchferry-publish-'));
+  const knowledge = openKnowledge(home.storeFile);
   try {
     const published = await readPublished(home, scratch, signal);
     const now = Math.floor(clock.now() / 1000) * 1000;
     const store = openPayloadStore(join(home.repositoryFolder, 'payloads'));
-    const fetched = await fetchAndResolve(options, published, store, now);
+    const feed = await settleKev(published, readKev(home.feedsFolder));
+    const signed = { kev: feed?.value ?? null, ...(await publishedPolicy(published)) };
+    const facts = factsOf(signed, options.roster, knowledge, utcSeconds(now - HISTORY_MS));
+    const fetched = await fetchAndResolve(options, published, store, { now, facts });
     const documents = [
       ...fetched.targets,
+      ...(feed === null ? [] : [feed.target]),
       ...(await settlePolicyAndRoster(
         published,
         { ...fetched.policy, ...options.exceptions, roster: options.roster, acks: options.acks },
@@ -135,6 +150,7 @@ export async function publish(options: PublishOptions): Promise<PublishReport> {
       retiredKeys,
     };
   } finally {
+    knowledge.close();
     fs.rmSync(scratch, { recursive: true, force: true });
   }
 }
@@ -167,7 +183,7 @@ async function fetchAndResolve(
   options: PublishOptions,
   published: Published,
   store: PayloadStore,
-  now: number,
+  { now, facts }: { readonly now: number; readonly facts: PolicyFacts },
 ): Promise<Fetched> {
   const { catalog: known, signal } = options;
   const lackingHere = options.payloads === 'wanted' ? lackingPackages(options.home.storeFile) : new Map<string, Set<string>>();
@@ -179,7 +195,7 @@ async function fetchAndResolve(
       known.products().map((product) => known.catalogOf(product, now)),
     );
     const catalogs = settled.map(({ value }) => value);
-    const policy = resolvePolicy(options.policy, catalogs, now);
+    const policy = resolvePolicy(options.policy, catalogs, now, facts);
     const wanted: { catalog: Catalog; patches: Catalog['patches'] }[] = [];
     for (const catalog of catalogs) {
       const patches = wantedOf(catalog, policy, options.payloads);

@@ -36,6 +36,10 @@ export const fault = defineFaults('source', {
   },
   'too-large': { exit: EXIT.refused, next: 'It is larger than signed or than its kind may be; nothing of it was used.' },
   payload: { exit: EXIT.refused, next: 'The payload is not what its name says; nothing of it was used.' },
+  feed: {
+    exit: EXIT.refused,
+    next: 'Nothing was believed; point it at known_exploited_vulnerabilities.json as CISA writes it.',
+  },
   description: { exit: EXIT.usage, next: 'Correct the named patch.yaml; README.md of the sources shows a complete one.' },
 });
 
@@ -60,6 +64,8 @@ export const SOURCE_LIMITS = {
   packages: 1_000_000,
   /** Bytes of one payload. */
   payloadBytes: 64 * 1024 * 1024 * 1024,
+  /** Bytes of a feed; CISA's catalogue has 1.3 MB. */
+  feedBytes: 64 * 1024 * 1024,
   /** How far ahead of this clock a vendor's `Date` may be, in milliseconds. */
   futureMs: 60 * 60 * 1000,
   /** Bytes of the source's own record. */

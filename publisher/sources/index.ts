@@ -9,6 +9,7 @@ export * from './api.ts';
 export { readDependencies } from './apt/depends.ts';
 export { type Enrichment, enrich } from './apt/enrich.ts';
 export { SOURCE_LIMITS } from './faults.ts';
+export { readKev, syncKev } from './feeds.ts';
 export { type FetchReport, fetchPayloads, missingBytes } from './fetch.ts';
 
 /** Checks what can be checked of the settings without a network. @throws source.settings */
