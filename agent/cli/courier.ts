@@ -87,7 +87,7 @@ export function exportOnto(context: CommandContext, place: string, medium: 'stic
       place,
       medium,
       signal: context.signal,
-      progress: (label, total) => context.progress(label, total === 0 ? undefined : total),
+      progress: (label, total) => context.progress(label, total),
       writeInbox: (folder) => writeInbox(agent, folder),
       lacks: packages,
     });

@@ -5,7 +5,16 @@ import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { openChannels, readMedium, type SourceEntry, writeBundle, writeRequest } from '#manifests/bundle';
-import { COURIER_LIMITS, encodeSiteReport, onStick, publisherKeys, requestFileName, SITE_FILE } from '#manifests/courier';
+import {
+  COURIER_LIMITS,
+  encodeSiteReport,
+  onStick,
+  publisherKeys,
+  removeOlderBundles,
+  requestFileName,
+  SITE_FILE,
+  writingProgress,
+} from '#manifests/courier';
 import { utcSeconds } from '#manifests/platform/clock';
 import { readFileBounded, writeFileAtomic } from '#manifests/platform/files';
 import { openPayloadStore } from '#manifests/repository';
@@ -73,7 +82,7 @@ async function putReturn(options: HostExportOptions): Promise<HostExportReport> 
       { path: SITE_FILE, bytes: encodeSiteReport({ site: site.name, at: state.madeAt, imported }) },
       ...envelopes,
     ];
-    const line = options.progress?.('onto the stick, bytes', 0);
+    const line = writingProgress((label, total) => options.progress?.(label, total), medium);
     const written = await writeBundle({
       work: drafts,
       place,
@@ -90,9 +99,10 @@ async function putReturn(options: HostExportOptions): Promise<HostExportReport> 
       },
       entries,
       signal: options.signal,
-      onProgress: (done) => line?.at(done),
-    });
-    line?.end();
+      onProgress: line.onProgress,
+    }).finally(() => line.end());
+    // The new one carries everything of earlier ones that no ack has covered.
+    removeOlderBundles(place, { site: site.name, kind: 'return', keys: [site.card.signKey], below: state.sequence });
     return { bundle: written.name, sequence: state.sequence, ...told, request: report };
   } finally {
     fs.rmSync(scratch, { recursive: true, force: true });

@@ -1,6 +1,8 @@
 // Containers on the receiving side: volumes gathered and hashed into a private copy; only then opened, and compared to the signed index.
+
 import { createHash } from 'node:crypto';
 import { dirname, join } from 'node:path';
+import { formatBytes } from '#manifests/platform/progress';
 import { sha256Of } from '#manifests/schema';
 import type { Disk } from './disk.ts';
 import { fault } from './faults.ts';
@@ -84,7 +86,9 @@ export async function gatherContainer(options: GatherOptions): Promise<Gathered>
   const room = disk.free(options.staging);
   if (room < total + index.streamBytes + BUNDLE_LIMITS.reserveBytes) {
     const needs = total + index.streamBytes;
-    throw fault('no-space', `${options.staging} has room for ${room} bytes, ${needs} are needed`, { where: options.staging });
+    throw fault('no-space', `${options.staging} has room for ${formatBytes(room)}, ${formatBytes(needs)} are needed`, {
+      where: options.staging,
+    });
   }
 
   disk.makeFolder(folder, 0o700);

@@ -1,5 +1,7 @@
 // Putting a draft onto a medium as a folder of parts: what is there and right is kept, the rest is written, the index comes last.
+
 import { join } from 'node:path';
+import { formatBytes } from '#manifests/platform/progress';
 import type { Signer } from '#manifests/trust';
 import { type Disk, realDisk } from './disk.ts';
 import type { Draft } from './draft.ts';
@@ -113,7 +115,9 @@ function howManyFit(options: FillOptions, disk: Disk, folder: string, wanted: re
   if (fits === wanted.length) return fits;
   const needs = wanted.reduce((sum, chunk) => sum + storedBytes(index, chunk, chunk), beside);
   if (options.whenFull !== 'fill' || fits === 0) {
-    throw fault('no-space', `${place} has room for ${Math.max(0, room)} bytes, ${needs} are needed`, { where: place });
+    throw fault('no-space', `${place} has room for ${formatBytes(Math.max(0, room))}, ${formatBytes(needs)} are needed`, {
+      where: place,
+    });
   }
   return fits;
 }

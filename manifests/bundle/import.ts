@@ -1,6 +1,8 @@
 // Importing: index believed or refused, chunks collected from this medium, everything hashed, then the tree gets its name.
+
 import { dirname } from 'node:path';
 import { EXIT, PatchferryError } from '#manifests/errors';
+import { formatBytes } from '#manifests/platform/progress';
 import type { BoxKeyPair } from '#manifests/trust';
 import { containerChunks, gatherContainer, type OpenedContainer } from './container.ts';
 import { type Disk, realDisk } from './disk.ts';
@@ -253,7 +255,9 @@ async function take(
   }
   const room = disk.free(options.staging);
   if (room < total + BUNDLE_LIMITS.reserveBytes) {
-    throw fault('no-space', `${options.staging} has room for ${room} bytes, ${total} are needed`, { where: options.staging });
+    throw fault('no-space', `${options.staging} has room for ${formatBytes(room)}, ${formatBytes(total)} are needed`, {
+      where: options.staging,
+    });
   }
   let done = 0;
   const settle = async ({ part, chunk, bytes }: ReadChunk, leaf: Promise<Buffer>) => {

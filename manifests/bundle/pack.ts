@@ -1,6 +1,8 @@
 // Putting a draft onto a medium as one tar or 7z file, or as volumes of it: container first, its hashes into the index, the index last.
+
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
+import { formatBytes } from '#manifests/platform/progress';
 import type { Signer } from '#manifests/trust';
 import { type Disk, realDisk } from './disk.ts';
 import type { Draft } from './draft.ts';
@@ -63,7 +65,7 @@ async function pack(options: PackOptions): Promise<Filled> {
   const volumes = volumeWriter(disk, place, volumeNames(name, total, volumeBytes));
   const room = disk.free(place) + volumes.there;
   if (room < total + BUNDLE_LIMITS.reserveBytes) {
-    throw fault('no-space', `${place} has room for ${room} bytes, ${total} are needed`, { where: place });
+    throw fault('no-space', `${place} has room for ${formatBytes(room)}, ${formatBytes(total)} are needed`, { where: place });
   }
   const pieces = archive === undefined ? tarPieces(draft, parts) : filePieces(disk, archive.path, archive.size);
   let done = 0;
@@ -176,7 +178,7 @@ async function make7z(
   const bytes = members.reduce((sum, { size }) => sum + size, 0);
   const room = disk.free(draft.folder);
   if (room < 2 * bytes + BUNDLE_LIMITS.reserveBytes) {
-    throw fault('no-space', `${draft.folder} has room for ${room} bytes, ${2 * bytes} are needed to pack`, {
+    throw fault('no-space', `${draft.folder} has room for ${formatBytes(room)}, ${formatBytes(2 * bytes)} are needed to pack`, {
       where: draft.folder,
     });
   }

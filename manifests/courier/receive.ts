@@ -217,6 +217,7 @@ async function takeIn(
 ): Promise<Taken | PatchferryError> {
   const { site, now, request, medium } = options;
   const staging = join(options.folder, 'staging');
+  const begun = fs.existsSync(join(staging, stated.id));
   let line: Progress | undefined;
   try {
     const outcome = await importBundle({
@@ -233,6 +234,7 @@ async function takeIn(
       },
     });
     line?.end();
+    if (outcome.kind === 'planned' && !begun) dropImported(staging, stated.id);
     if (outcome.kind !== 'complete') return outcome;
     const { index, tree } = outcome;
     if (index.since !== null && index.since > lastSequence) {

@@ -4,8 +4,23 @@ import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type ChunkRange, type Request, readMedium, type WrittenBundle, writeBundle } from '#manifests/bundle';
-import { encodeReceived, onStick, publisherKeys, RECEIVED_FILE, writeRoots } from '#manifests/courier';
+import {
+  type ChunkRange,
+  type Request,
+  readMedium,
+  type SourceEntry,
+  type WrittenBundle,
+  writeBundle,
+} from '#manifests/bundle';
+import {
+  encodeReceived,
+  onStick,
+  publisherKeys,
+  RECEIVED_FILE,
+  removeOlderBundles,
+  writeRoots,
+  writingProgress,
+} from '#manifests/courier';
 import { type Clock, utcSeconds } from '#manifests/platform/clock';
 import type { Progress } from '#manifests/platform/progress';
 import { openPayloadStore } from '#manifests/repository';
@@ -15,6 +30,7 @@ import type { PublisherHome } from '../home.ts';
 import { type Keyring, readPublished } from '../sign/index.ts';
 import { fault } from './faults.ts';
 import { type Download, download } from './fetch.ts';
+import { wishOfHosts } from './needs.ts';
 import { contentsOf, type Documents, type Published, readDocuments, type Wish, wishOfProfile, wishOfRequest } from './plan.ts';
 import { airgapFolders, noteExport, readHas, readSite, type SiteRecord, writeSite } from './sites.ts';
 
@@ -24,12 +40,15 @@ export interface BundleExportOptions {
   readonly site: string;
   readonly place: string;
   readonly medium: 'stick' | 'folder';
-  /** `profile`: everything for the site's products; `metadata`: documents alone; `request`: what the closed side asked for. */
-  readonly what: 'profile' | 'metadata' | 'request';
+  /**
+   * `profile`: everything for the site's products; `metadata`: documents alone; `request`: what the closed side asked for;
+   * `exchange`: what it asked for, what its hosts are known to lack, and the profile's payloads where the site gets them.
+   */
+  readonly what: 'profile' | 'metadata' | 'request' | 'exchange';
   readonly request?: Request | undefined;
   /** Everything, also what the site has said it has. */
   readonly full: boolean;
-  /** Fetch payloads that are not in the repository. Always done for a request and for a one-way site. */
+  /** Fetch payloads of the profile that are not in the repository. Always done for a one-way site, and for what is asked for. */
   readonly fetch: boolean;
   readonly container: 'folder' | 'tar' | '7z';
   readonly volumeBytes?: number | undefined;
@@ -58,6 +77,8 @@ export interface BundleExportReport {
   /** Rows of the request that nobody knows here. */
   readonly unknown: number;
   readonly expires: string;
+  /** An exchange with nothing that the site does not have by its own word: nothing was written. */
+  readonly current: boolean;
   readonly written: WrittenBundle;
 }
 
@@ -78,15 +99,41 @@ async function putBundle(options: BundleExportOptions): Promise<BundleExportRepo
     else if (!dryRun) fs.mkdirSync(place, { recursive: true });
     const documents = await readDocuments(published);
     const store = openPayloadStore(join(home.repositoryFolder, 'payloads'));
-    const { wishes, unknown } = await wishOf(options, site, documents, store);
-    const fetches = !dryRun && (options.fetch || options.what === 'request' || site.oneWay);
-    const fetched = fetches ? await download(home, wishes, store, options) : { fetched: 0, bytes: 0, failed: [] };
+    const { wishes, asked, unknown } = await wishOf(options, site, documents, store);
+    const toFetch = options.fetch || site.oneWay ? wishes : asked;
+    const fetched = dryRun ? { fetched: 0, bytes: 0, failed: [] } : await download(home, toFetch, store, options);
 
     const has = options.full || site.oneWay ? new Set<string>() : readHas(home, site.name);
     const contents = contentsOf({ repository: home.repositoryFolder, published, documents, wishes, has, store });
+    const metadata = digestOf(contents.entries.filter(({ path }) => path.startsWith('metadata/')));
     contents.entries.unshift({ path: RECEIVED_FILE, bytes: encodeReceived(site.name, site.returned) });
-    const { about, after, left } = numbered(options, site, published, contents.entries, has.size > 0);
-    const line = dryRun ? undefined : options.progress('onto the medium, bytes', undefined);
+    const { about, after, left } = numbered(options, site, published, contents.entries, metadata, has.size > 0);
+    const summary = {
+      site: site.name,
+      sequence: about.sequence,
+      since: about.since ?? null,
+      what: options.what,
+      documents: contents.documents,
+      payloads: contents.payloads,
+      payloadBytes: contents.payloadBytes,
+      download: fetched,
+      lacking: contents.lacking,
+      unknown,
+      expires: utcSeconds(about.expires),
+    };
+    const nothingNew = contents.documents + contents.payloads === 0 && site.last?.metadata === metadata && !site.owes;
+    const line = writingProgress(dryRun ? undefined : (label, total) => options.progress(label, total), options.medium);
+    const own = { site: site.name, kind: 'content', keys: media } as const;
+    if (options.what === 'exchange' && nothingNew && site.last !== null && site.last.sequence <= site.acknowledged) {
+      const [name, id] = ['', ''];
+      return {
+        ...summary,
+        current: true,
+        written: { name, id, index: undefined, files: 0, contentBytes: 0, writtenBytes: 0, chunks: 0, left: [] },
+      };
+    }
+    const onlyStick = options.medium === 'stick' && !dryRun;
+    if (onlyStick) removeOlderBundles(place, { ...own, below: Math.min(site.acknowledged, about.sequence - 1) + 1 });
     let written: WrittenBundle;
     try {
       if (!dryRun) {
@@ -109,30 +156,19 @@ async function putBundle(options: BundleExportOptions): Promise<BundleExportRepo
         keepDraft: true, // a chunk that arrives damaged is written again from it
         dryRun,
         signal: options.signal,
-        onProgress: (done) => line?.at(done),
+        onProgress: line.onProgress,
       });
     } finally {
-      line?.end();
+      line.end();
     }
     if (!dryRun) {
       writeRoots(place, roots);
+      // Everything since the site's last word is in the new one.
+      if (onlyStick) removeOlderBundles(place, { ...own, below: about.sequence });
       if (options.chunks === undefined && after.last !== null)
         writeSite(home, { ...readSite(home, site.name), last: { ...after.last, left: [...written.left] } });
     }
-    return {
-      site: site.name,
-      sequence: about.sequence,
-      since: about.since ?? null,
-      what: options.what,
-      documents: contents.documents,
-      payloads: contents.payloads,
-      payloadBytes: contents.payloadBytes,
-      download: fetched,
-      lacking: contents.lacking,
-      unknown,
-      expires: utcSeconds(about.expires),
-      written,
-    };
+    return { ...summary, current: false, written };
   } finally {
     fs.rmSync(scratch, { recursive: true, force: true });
   }
@@ -155,17 +191,28 @@ export async function signerOf(
   return { roots, signer, media: keys.media };
 }
 
+interface WishedFor {
+  readonly wishes: readonly Wish[];
+  /** Those of them that are fetched when they are not here. */
+  readonly asked: readonly Wish[];
+  readonly unknown: number;
+}
+
 async function wishOf(
   options: BundleExportOptions,
   site: SiteRecord,
   documents: Documents,
   store: ReturnType<typeof openPayloadStore>,
-): Promise<{ wishes: Wish[]; unknown: number }> {
-  if (options.what === 'metadata') return { wishes: [], unknown: 0 };
-  if (options.what === 'profile') return { wishes: await wishOfProfile(documents, site, store), unknown: 0 };
-  if (options.request === undefined) throw fault('no-request', `no request of ${site.name} is here`);
-  const { wishes, unknown } = await wishOfRequest(documents, options.request, site, store);
-  return { wishes, unknown: unknown.length };
+): Promise<WishedFor> {
+  const { what, request } = options;
+  if (what === 'metadata') return { wishes: [], asked: [], unknown: 0 };
+  if (what === 'profile') return { wishes: await wishOfProfile(documents, site, store), asked: [], unknown: 0 };
+  if (what === 'request' && request === undefined) throw fault('no-request', `no request of ${site.name} is here`);
+  const answer = request === undefined ? { wishes: [], unknown: [] } : await wishOfRequest(documents, request, site, store);
+  if (what === 'request') return { wishes: answer.wishes, asked: answer.wishes, unknown: answer.unknown.length };
+  const asked = [...answer.wishes, ...(await wishOfHosts(options.home, documents, site, store, options.clock.now()))];
+  const profile = site.payloads === 'profile' || site.oneWay ? await wishOfProfile(documents, site, store) : [];
+  return { wishes: [...asked, ...profile], asked, unknown: answer.unknown.length };
 }
 
 /** The same contents are the same bundle, so that an export that was cut off, or the next stick, goes on with it. */
@@ -173,16 +220,11 @@ function numbered(
   options: BundleExportOptions,
   site: SiteRecord,
   published: Published,
-  entries: readonly { readonly path: string }[],
+  entries: readonly SourceEntry[],
+  metadata: string,
   builds: boolean,
 ) {
-  const hash = createHash('sha256');
-  for (const entry of entries) {
-    hash.update(`${entry.path}\n`);
-    if ('bytes' in entry) hash.update(sha256Of(entry.bytes as Uint8Array));
-  }
-  hash.update(options.request?.id ?? '');
-  const digest = hash.digest('hex');
+  const digest = digestOf(entries, options.request?.id);
   const same =
     site.last !== null && site.last.digest === digest && site.last.sequence > site.acknowledged ? site.last : undefined;
   const sequence = same?.sequence ?? site.sent + 1;
@@ -192,9 +234,10 @@ function numbered(
   const left = same === undefined || same.left.length === 0 ? undefined : same.left.flatMap(numbersOf);
   const after: SiteRecord = {
     ...site,
+    owes: false,
     sent: Math.max(site.sent, sequence),
     request: options.request === undefined ? site.request : { id: options.request.id, sequence: options.request.sequence },
-    last: { sequence, digest, madeAt: utcSeconds(madeAt), expires: utcSeconds(expires), left: same?.left ?? [] },
+    last: { sequence, digest, metadata, madeAt: utcSeconds(madeAt), expires: utcSeconds(expires), left: same?.left ?? [] },
   };
   const about = {
     kind: 'content' as const,
@@ -207,11 +250,21 @@ function numbered(
       profile: 'updates for this site',
       metadata: 'documents only; payloads follow when they are asked for',
       request: 'what was asked for',
+      exchange: 'updates for this site, and what it asked for',
     }[options.what],
     madeAt,
     expires,
   };
   return { about, after, left };
+}
+
+function digestOf(entries: readonly SourceEntry[], more = ''): string {
+  const hash = createHash('sha256');
+  for (const entry of entries) {
+    hash.update(`${entry.path}\n`);
+    if ('bytes' in entry) hash.update(sha256Of(entry.bytes));
+  }
+  return hash.update(more).digest('hex');
 }
 
 function numbersOf({ first, last }: ChunkRange): number[] {

@@ -20,5 +20,6 @@ export const fault = defineFaults('airgap', {
   'old-request': { exit: EXIT.refused, next: 'A newer request of this site was seen here; take the stick with that one.' },
   chunks: { exit: EXIT.usage, next: 'Write them as the import names them, for example --chunks 7,12-14.' },
   packages: { exit: EXIT.usage, next: 'Give a text file with one package name in a line.' },
+  'no-sites': { exit: EXIT.usage, next: '`publisher bundle site add CARD` makes one known; --site NAME chooses one.' },
   none: { exit: EXIT.usage, next: 'Look whether this is the right stick or folder.' },
 });

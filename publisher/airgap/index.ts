@@ -2,5 +2,5 @@
 export { type BundleExportOptions, type BundleExportReport, exportBundle, signerOf } from './export.ts';
 export { fault } from './faults.ts';
 export { readDocuments, wishOfRequest } from './plan.ts';
-export { type ReturnsReport, requestFor, takeReturns } from './returns.ts';
+export { type ReturnsReport, requestFor, requestToAnswer, takeReturns } from './returns.ts';
 export { addSite, listSites, readSite, type SiteRecord } from './sites.ts';

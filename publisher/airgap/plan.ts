@@ -4,7 +4,7 @@ import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { matchRequest, type Request, type SourceEntry, type Wanted } from '#manifests/bundle';
 import { type PayloadStore, payloadPath, payloadsOf, targetFilePath } from '#manifests/repository';
-import { type Catalog, decodeDocument, type Patch, type ResolvedBaseline } from '#manifests/schema';
+import { type Catalog, decodeDocument, type Group, type Patch, type ResolvedBaseline } from '#manifests/schema';
 import type { readPublished } from '../sign/index.ts';
 import { readDependencies } from '../sources/index.ts';
 import type { SiteProfile } from './sites.ts';
@@ -15,18 +15,24 @@ export type Published = Awaited<ReturnType<typeof readPublished>>;
 export interface Documents {
   readonly catalogs: readonly Catalog[];
   readonly baselines: readonly ResolvedBaseline[];
+  readonly groups: ReadonlyMap<string, Group>;
 }
 
-/** Catalogs and resolved baselines as published. */
+/** Catalogs, resolved baselines and groups as published. */
 export async function readDocuments(published: Published): Promise<Documents> {
   const catalogs: Catalog[] = [];
   const baselines: ResolvedBaseline[] = [];
+  const groups = new Map<string, Group>();
   for (const path of [...published.targets.keys()].toSorted()) {
     if (/^catalogs\/[^/]+\.json\.zst$/.test(path)) catalogs.push(decodeDocument('catalog', await published.read(path), path));
     if (/^policy\/baselines\/[^/]+\.json\.zst$/.test(path))
       baselines.push(decodeDocument('resolved-baseline', await published.read(path), path));
+    if (/^policy\/groups\/[^/]+\.json\.zst$/.test(path)) {
+      const group = decodeDocument('group', await published.read(path), path);
+      groups.set(group.name, group);
+    }
   }
-  return { catalogs, baselines };
+  return { catalogs, baselines, groups };
 }
 
 /** Patches of one catalog, cut down to the packages that are to travel. */
@@ -79,7 +85,7 @@ export async function wishOfRequest(
 }
 
 /** The patches cut down to packages that are asked for and what these depend on inside the same patch. */
-async function withNeeds(
+export async function withNeeds(
   catalog: Catalog,
   patches: readonly Patch[],
   asked: (patch: Patch, one: Patch['packages'][number]) => boolean,
@@ -102,7 +108,7 @@ async function withNeeds(
   });
 }
 
-function onlyArchitectures(patches: readonly Patch[], architectures: readonly string[]): Patch[] {
+export function onlyArchitectures(patches: readonly Patch[], architectures: readonly string[]): Patch[] {
   if (architectures.length === 0) return [...patches];
   return patches
     .map((patch) => ({
@@ -111,6 +117,9 @@ function onlyArchitectures(patches: readonly Patch[], architectures: readonly st
     }))
     .filter(({ packages }) => packages.length > 0);
 }
+
+/** What stops hosts comes first: it then counts even where the rest of a bundle is long in coming. */
+const urgency = (path: string) => (/^(?:halts|policy\/recalls)\//.test(path) ? 0 : 1);
 
 export interface Contents {
   readonly entries: SourceEntry[];
@@ -143,7 +152,8 @@ export function contentsOf(input: {
     if (role !== 'root') entries.push({ path: `metadata/${name}`, bytes });
   }
   let documents = 0;
-  for (const { path: target, sha256 } of published.targets.values()) {
+  const order = [...published.targets.values()].toSorted((a, b) => urgency(a.path) - urgency(b.path));
+  for (const { path: target, sha256 } of order) {
     const path = targetFilePath(target, sha256);
     keeps.push(path);
     if (has.has(path)) continue;

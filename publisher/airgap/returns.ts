@@ -15,18 +15,19 @@ import {
   readRequest,
 } from '#manifests/bundle';
 import { COURIER_LIMITS, onStick, readSiteReport, requestFileName } from '#manifests/courier';
-import { EXIT, PatchferryError } from '#manifests/errors';
+import { EXIT, isFault, PatchferryError } from '#manifests/errors';
 import { readFileBounded, writeFileAtomic } from '#manifests/platform/files';
-import type { Progress } from '#manifests/platform/progress';
+import { formatBytes, type Progress } from '#manifests/platform/progress';
+import { payloadPath } from '#manifests/repository';
 import type { PublisherHome } from '../home.ts';
 import { fault } from './faults.ts';
-import { acknowledgeContent, airgapFolders, listSites, readSite, type SiteRecord, writeSite } from './sites.ts';
+import { acknowledgeContent, airgapFolders, listSites, readHas, readSite, type SiteRecord, writeSite } from './sites.ts';
 
 export interface ReturnedRow {
   readonly site: string;
   readonly bundle: string;
   readonly sequence: number;
-  readonly outcome: 'taken' | 'current' | 'partial' | 'refused';
+  readonly outcome: 'taken' | 'current' | 'partial' | 'refused' | 'planned';
   readonly envelopes: number;
   readonly code: string | null;
   readonly says: string;
@@ -48,6 +49,8 @@ export interface ReturnsOptions {
   readonly media: Keys;
   /** Trusted time, ms. */
   readonly now: number;
+  /** Only says what would be taken. */
+  readonly dryRun?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
   progress(label: string, total?: number): Progress;
 }
@@ -68,8 +71,9 @@ async function takeAll(options: ReturnsOptions): Promise<ReturnsReport> {
   const refused: PatchferryError[] = [];
   const acknowledged = new Map<string, number>();
   const heard = (site: string, sequence: number) => {
-    if (sequence > 0 && acknowledgeContent(home, site, sequence).acknowledged >= sequence)
-      acknowledged.set(site, Math.max(sequence, acknowledged.get(site) ?? 0));
+    if (sequence <= 0) return;
+    const has = options.dryRun === true ? readSite(home, site).sent : acknowledgeContent(home, site, sequence).acknowledged;
+    if (has >= sequence) acknowledged.set(site, Math.max(sequence, acknowledged.get(site) ?? 0));
   };
 
   for (const { name, index: path } of findBundles(place)) {
@@ -99,7 +103,7 @@ async function takeAll(options: ReturnsOptions): Promise<ReturnsReport> {
     }
   }
   for (const site of sites.values()) takeReceipts(place, site, heard, refused);
-  const requests = [...sites.values()].flatMap((site) => takeRequest(home, place, site, refused));
+  const requests = [...sites.values()].flatMap((site) => takeRequest(options, site, refused));
   return {
     rows,
     acknowledged: [...acknowledged].map(([site, sequence]) => ({ site, sequence })),
@@ -123,12 +127,14 @@ async function takeOne(
   const { index } = readBundleIndex(path, [site.signKey]);
   const row = { site: site.name, bundle: name, sequence: index.sequence, envelopes: 0, code: null };
   if (index.sequence <= site.returned) return { ...row, outcome: 'current', says: 'was collected before' };
+  const begun = fs.existsSync(join(staging, index.id));
   let line: Progress | undefined;
   const outcome = await importBundle({
     index: path,
     staging,
     accept: { keys: [site.signKey], kind: 'return', site: site.name, lastSequence: site.returned, now: options.now },
     medium: 'none', // looked at once, for the whole stick
+    dryRun: options.dryRun,
     signal: options.signal,
     onProgress: (done, total) => {
       line ??= options.progress('from the stick, bytes', total);
@@ -137,22 +143,38 @@ async function takeOne(
   });
   line?.end();
   if (outcome.kind !== 'complete') {
-    const says = outcome.kind === 'partial' ? outcome.says : 'was only looked at';
+    if (outcome.kind === 'planned' && !begun) dropImported(staging, index.id);
+    if (outcome.kind === 'planned')
+      return { ...row, outcome: 'planned', says: `would be taken: ${formatBytes(outcome.bytes)}` };
+    const { says } = outcome;
     const partial: ReturnedRow = { ...row, outcome: 'partial', says };
-    if (outcome.kind === 'partial') partials.set(partial, incompleteFault(outcome) as PatchferryError);
+    partials.set(partial, incompleteFault(outcome) as PatchferryError);
     return partial;
   }
   const report = readSiteReport(outcome.tree, site.name);
   let envelopes = 0;
+  const agents = new Set<string>();
   for (const { path: entry } of outcome.entries) {
     if (!ENVELOPE.test(entry)) continue; // the site's own report, and what later versions may add
     writeFileAtomic(join(home.inboxFolder, entry), fs.readFileSync(join(outcome.tree, entry)));
     envelopes += 1;
+    agents.add(/[0-9a-f]{32}/.exec(entry)?.[0] ?? '');
   }
   if (report !== undefined) heard(site.name, report.imported);
-  writeSite(home, { ...readSite(home, site.name), returned: index.sequence }); // only now that all of it is in the inbox
+  const known = readSite(home, site.name);
+  writeSite(home, {
+    ...known,
+    agents: [...new Set([...known.agents, ...agents])].toSorted(),
+    owes: known.owes || envelopes > 0,
+    returned: index.sequence, // only now that all of it is in the inbox
+  });
   dropImported(staging, index.id);
-  return { ...row, envelopes, outcome: 'taken', says: `${envelopes} results and enrolments` };
+  return {
+    ...row,
+    envelopes,
+    outcome: 'taken',
+    says: envelopes === 1 ? '1 result or enrolment' : `${envelopes} results and enrolments`,
+  };
 }
 
 const ENVELOPE = /^(?:results\/[0-9a-f]{32}\/\d{12,16}-[0-9a-f]{16,64}|enrolments\/[0-9a-f]{32}-[0-9a-f]{16,64})\.pfe$/;
@@ -180,8 +202,7 @@ function takeReceipts(
 
 /** Keeps the newest missing list of a site. One older than what was seen is told. */
 function takeRequest(
-  home: PublisherHome,
-  place: string,
+  { home, place, dryRun }: ReturnsOptions,
   site: SiteRecord,
   refused: PatchferryError[],
 ): { site: string; sequence: number; payloads: number }[] {
@@ -189,7 +210,7 @@ function takeRequest(
     const request = requestOn(place, site);
     if (request === undefined) return [];
     const file = join(airgapFolders(home).requests, `${site.name}.txt`);
-    writeFileAtomic(file, fs.readFileSync(join(place, requestFileName(site.name))));
+    if (dryRun !== true) writeFileAtomic(file, fs.readFileSync(join(place, requestFileName(site.name))));
     return [{ site: site.name, sequence: request.sequence, payloads: request.wanted.length }];
   } catch (error) {
     if (!(error instanceof PatchferryError)) throw error;
@@ -221,4 +242,22 @@ export function requestFor(home: PublisherHome, site: SiteRecord, place: string 
   const bytes = readFileBounded(file, COURIER_LIMITS.smallBytes);
   if (bytes === undefined) throw fault('no-request', `no request of ${site.name} is here`, { where: place ?? file });
   return readRequest(bytes, file);
+}
+
+/**
+ * The missing list an exchange answers: the one on the stick or the last one collected, while something of it is not at the
+ * site by its own word.
+ */
+export function requestToAnswer(home: PublisherHome, site: SiteRecord, place: string): Request | undefined {
+  let request: Request;
+  try {
+    request = requestFor(home, site, place);
+  } catch (error) {
+    // One that is refused was named when the stick was taken in.
+    if (isFault(error, 'airgap.no-request', 'airgap.other-site', 'airgap.old-request', 'bundle.request')) return undefined;
+    throw error;
+  }
+  const has = readHas(home, site.name);
+  const lacks = request.level === 'salted' || request.wanted.some(({ sha256 }) => !has.has(payloadPath(sha256)));
+  return lacks ? request : undefined;
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { SiteCard } from '#manifests/courier';
 import { readFileBounded, writeFileAtomic } from '#manifests/platform/files';
-import { count, line, list, moment, name, product, publicKeyHex, suggestion } from '#manifests/schema';
+import { agentId, count, line, list, moment, name, product, publicKeyHex, suggestion } from '#manifests/schema';
 import type { PublisherHomePaths } from '../home.ts';
 import { fault } from './faults.ts';
 
@@ -29,16 +29,29 @@ const siteRecord = z.strictObject({
   products: list(product, 1_000),
   architectures: list(line(40), 100),
   packages: list(line(200), 100_000),
+  /** What an exchange sends: payloads of the profile that are here, or only those asked for or known to be lacking there. */
+  payloads: z.enum(['profile', 'asked']).default('profile'),
+  /** Agents whose results or enrolments came from it. */
+  agents: list(agentId, 1_000_000).default([]),
   /** Number of the last content bundle made; the last one the site said it has. */
   sent: count,
   acknowledged: count,
   /** Number of the last return that was collected. */
   returned: count,
+  /** Results came that no bundle has acknowledged yet. */
+  owes: z.boolean().default(false),
   /** The last request that was answered or seen. */
   request: z.strictObject({ id: z.string(), sequence: count }).nullable(),
   /** The last bundle made: what it holds, and chunks that did not fit onto the media so far. */
   last: z
-    .strictObject({ sequence: count, digest: z.string(), madeAt: moment, expires: moment, left: z.array(range) })
+    .strictObject({
+      sequence: count,
+      digest: z.string(),
+      metadata: z.string().default(''),
+      madeAt: moment,
+      expires: moment,
+      left: z.array(range),
+    })
     .nullable(),
 });
 export type SiteRecord = z.infer<typeof siteRecord>;
@@ -48,6 +61,7 @@ export interface SiteProfile {
   readonly products: readonly string[];
   readonly architectures: readonly string[];
   readonly packages: readonly string[];
+  readonly payloads: 'profile' | 'asked';
 }
 
 /** Where the sneakernet keeps what: sites, what each has, drafts, staging, requests. */
@@ -88,9 +102,12 @@ export function addSite(
     products: [...profile.products],
     architectures: [...profile.architectures],
     packages: [...profile.packages],
+    payloads: profile.payloads,
+    agents: same ? before.agents : [],
     sent: before?.sent ?? 0, // never given out twice
     acknowledged: same ? before.acknowledged : 0,
     returned: same ? before.returned : 0,
+    owes: same && before.owes,
     request: same ? before.request : null,
     last: null,
   };

@@ -3,33 +3,14 @@ import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { defineFaults, EXIT } from '#manifests/errors';
 import type { CommandSpec } from '#manifests/platform/cli';
-import { suggestion } from '#manifests/schema';
-import { agentIdOf, checkBoxKey, checkSigningKey } from '#manifests/trust';
-import type { PublisherHome } from '../home.ts';
-import { type PendingEnrolment, readPending } from '../results/index.ts';
-import {
-  type Activation,
-  approveAgent,
-  countUses,
-  findAgentId,
-  invite,
-  readActivations,
-  readRoster,
-  revokeAgent,
-  writeRoster,
-} from '../roster/index.ts';
+import { readPending } from '../results/index.ts';
+import { findAgentId, invite, readRoster, revokeAgent, writeRoster } from '../roster/index.ts';
+import { approveWaiting, checkGroup } from './approve.ts';
 import { argument, counted, flag, homeOf, labelsOf, listOption, type Tools, table, textOption, withLock } from './common.ts';
-import { policyOf } from './policy.ts';
 
 const fault = defineFaults('agent-roster', {
-  'unknown-group': { exit: EXIT.usage, next: 'Groups are written in the policy folder; see `publisher policy check`.' },
-  'no-group': { exit: EXIT.usage, next: 'Say which group: --group NAME.' },
   number: { exit: EXIT.usage, next: 'Give a whole number of at least 1.' },
   nobody: { exit: EXIT.usage, next: 'Give the id of an agent, or --all-valid.' },
-  unproven: {
-    exit: EXIT.refused,
-    next: 'Ask the owner of the host whether it is theirs; --unproven approves it on your word, without a valid activation code.',
-  },
 });
 
 export function agentCommands(tools: Tools): CommandSpec[] {
@@ -69,11 +50,19 @@ export function agentCommands(tools: Tools): CommandSpec[] {
         { flags: '--label <key=value>', says: 'label the hosts get (several times)', many: true },
         { flags: '--days <number>', says: 'how long it holds; inviteDays of the settings unless told' },
         { flags: '--uses <number>', says: 'how many hosts may be approved with it', fallback: '1' },
+        {
+          flags: '--preapproved',
+          says: 'who proves this code is approved when it is collected, by nobody else: a new host of a closed site needs one journey',
+        },
       ],
       examples: [
         {
           line: 'publisher agent invite --group careful-servers --title "mail servers" --uses 4',
           says: 'For four hosts; type it at `agent enroll`.',
+        },
+        {
+          line: 'publisher agent invite --group ward --preapproved --days 14',
+          says: 'For a closed site: approval and updates come back with the same stick.',
         },
       ],
       async run(context) {
@@ -89,6 +78,7 @@ export function agentCommands(tools: Tools): CommandSpec[] {
             labels,
             days: days === undefined ? home.settings.inviteDays : numberOf(days, '--days'),
             maxUses: numberOf(textOption(context, 'uses') ?? '1', '--uses'),
+            preapproved: flag(context, 'preapproved'),
             now: tools.clock.now(),
           });
           return {
@@ -96,6 +86,9 @@ export function agentCommands(tools: Tools): CommandSpec[] {
             text: [
               code,
               `for ${counted(entry.maxUses, 'host')} of group ${group}, until ${entry.expires}; this code is not shown again.`,
+              ...(entry.preapproved
+                ? ['Whoever proves it is in the fleet at the next collect, without a further question.']
+                : []),
               'On the host: agent enroll, with this code and root.json.',
             ].join('\n'),
             report: {
@@ -106,6 +99,7 @@ export function agentCommands(tools: Tools): CommandSpec[] {
               group,
               labels,
               expires: entry.expires,
+              preapproved: entry.preapproved,
               uses: entry.maxUses,
             },
           };
@@ -132,56 +126,12 @@ export function agentCommands(tools: Tools): CommandSpec[] {
       async run(context) {
         const home = homeOf(context, tools);
         return withLock(home, 'agent approve', () => {
-          let roster = readRoster(home.rosterFile);
-          const pending = readPending(home.pendingFolder);
-          const codes = new Map(readActivations(home.activationsFile).map((entry) => [entry.id, entry]));
-          const used = new Map<string, number>();
-          const hasUses = (one: PendingEnrolment) => {
-            const code = codes.get(one.activationId);
-            return code !== undefined && code.uses + (used.get(code.id) ?? 0) < code.maxUses;
-          };
-          const approved: { agent: string; title: string; group: string }[] = [];
-          const skipped: { agent: string; title: string; says: string }[] = [];
-          const take = (one: PendingEnrolment) => {
-            const code = codes.get(one.activationId);
-            const group = textOption(context, 'group') ?? code?.group;
-            if (group === undefined)
-              throw fault('no-group', `the code of ${one.title} is not known here, so its group is not either`, {
-                where: one.agent,
-              });
-            checkGroup(home, group);
-            checkSigningKey(one.signKey);
-            checkBoxKey(one.boxKey);
-            if (agentIdOf(one.signKey) !== one.agent)
-              throw fault('unproven', `${one.agent} is not the id of its key`, { where: one.agent });
-            const title = textOption(context, 'title') ?? one.title;
-            const entry = { id: one.agent, title, group, labels: code?.labels ?? {}, signKey: one.signKey, boxKey: one.boxKey };
-            roster = approveAgent(roster, entry, tools.clock.now());
-            if (code !== undefined && one.activation === 'valid') used.set(code.id, (used.get(code.id) ?? 0) + 1);
-            approved.push({ agent: one.agent, title, group });
-          };
-          if (flag(context, 'allValid')) {
-            for (const one of pending.values()) {
-              const says = whyNot(one, codes, hasUses(one));
-              if (says === undefined) take(one);
-              else skipped.push({ agent: one.agent, title: one.title, says });
-            }
-          } else {
-            const start = argument(context, 0);
-            if (start === '') throw fault('nobody', 'no agent was named');
-            const one = pending.get(findAgentId(pending.keys(), start, 'that wait'));
-            if (one !== undefined) {
-              const says = flag(context, 'unproven') ? undefined : whyNot(one, codes, hasUses(one));
-              if (says !== undefined) throw fault('unproven', `${one.title} (${one.agent}): ${says}`, { where: one.agent });
-              take(one);
-            }
-          }
-          if (approved.length > 0) {
-            // The roster first: killed after it, the next approval of the same hosts changes nothing.
-            writeRoster(home.rosterFile, roster, tools.clock.now());
-            countUses(home.activationsFile, used);
-            for (const { agent } of approved) fs.rmSync(join(home.pendingFolder, `${agent}.json`), { force: true });
-          }
+          const { approved, skipped } = approveWaiting(home, tools.clock.now(), {
+            which: flag(context, 'allValid') ? 'valid' : one(argument(context, 0)),
+            group: textOption(context, 'group'),
+            title: textOption(context, 'title'),
+            unproven: flag(context, 'unproven'),
+          });
           return {
             exit: approved.length > 0 ? EXIT.done : EXIT.current,
             text: [
@@ -229,19 +179,10 @@ export function agentCommands(tools: Tools): CommandSpec[] {
   ];
 }
 
-/** Why an enrolment is not approved on its code alone; undefined when it may be. */
-function whyNot(one: PendingEnrolment, codes: ReadonlyMap<string, Activation>, hasUses: boolean): string | undefined {
-  if (one.activation === 'invalid') return 'it does not know the secret of its activation code';
-  if (one.activation === 'expired') return 'its activation code had ended';
-  if (one.activation === 'unknown' || !codes.has(one.activationId)) return 'its activation code is not one of ours';
-  return hasUses ? undefined : 'its activation code has no use left';
-}
-
-function checkGroup(home: PublisherHome, group: string): void {
-  const known = [...policyOf(home).groups.keys()];
-  if (!known.includes(group)) {
-    throw fault('unknown-group', `there is no group "${group}" in the policy${suggestion(group, known)}`, { where: group });
-  }
+/** @throws agent-roster.nobody */
+function one(start: string): { readonly start: string } {
+  if (start === '') throw fault('nobody', 'no agent was named');
+  return { start };
 }
 
 function numberOf(text: string, where: string): number {

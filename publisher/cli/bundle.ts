@@ -44,8 +44,9 @@ const MIB = 1024 * 1024;
 const PACKAGE_LIST_BYTES = 4 * MIB;
 
 const SITE = { name: '<site>', says: 'name of the site' };
-const PLACE = { name: '<place>', says: 'where the stick is mounted, or a folder' };
-const OUT_OPTIONS: readonly OptionSpec[] = [
+export const PLACE = { name: '<place>', says: 'where the stick is mounted, or a folder' };
+/** How bundles are put onto a medium. */
+export const STICK_OPTIONS: readonly OptionSpec[] = [
   { flags: '--folder', says: 'the place is a folder on a disk, no prepared stick' },
   {
     flags: '--container <form>',
@@ -55,10 +56,23 @@ const OUT_OPTIONS: readonly OptionSpec[] = [
   },
   { flags: '--volume-mib <n>', says: 'MiB of a part or volume; at most, and else, what a FAT32 file holds' },
   { flags: '--span', says: 'fill this stick, and go on with the next one when the command is run again' },
+];
+const OUT_OPTIONS: readonly OptionSpec[] = [
+  ...STICK_OPTIONS,
   { flags: '--chunks <list>', says: 'only these chunks: the ones that the import named, as 7,12-14' },
   { flags: '--dry-run', says: 'say what would travel; fetches, signs and writes nothing' },
   PASSPHRASE_OPTION,
 ];
+
+export function outOptionsOf(context: CommandContext): Pick<BundleExportOptions, 'container' | 'volumeBytes' | 'span'> {
+  const volume = Number(textOption(context, 'volumeMib') ?? 0);
+  const container = textOption(context, 'container');
+  return {
+    container: container === 'tar' || container === '7z' ? container : 'folder',
+    volumeBytes: volume > 0 ? volume * MIB : undefined,
+    span: flag(context, 'span'),
+  };
+}
 
 export function bundleCommands(tools: Tools): CommandSpec[] {
   return [
@@ -70,6 +84,10 @@ export function bundleCommands(tools: Tools): CommandSpec[] {
         { flags: '--product <product>', says: 'what it gets; may be given several times; all when absent', many: true },
         { flags: '--arch <architecture>', says: 'packages for these only; all when absent', many: true },
         { flags: '--packages <file>', says: 'only these packages (a name in a line) and what they need; all when absent' },
+        {
+          flags: '--asked-only',
+          says: 'an exchange sends only payloads that are asked for or known to be lacking there, not all of the profile that are here',
+        },
         { flags: '--one-way', says: 'nothing ever comes back: bundles are filled from this profile, each whole' },
         { flags: '--replace', says: 'the site is known already: take this card and profile instead' },
       ],
@@ -90,6 +108,7 @@ export function bundleCommands(tools: Tools): CommandSpec[] {
               products: listOption(context, 'product'),
               architectures: listOption(context, 'arch'),
               packages: packagesOf(textOption(context, 'packages')),
+              payloads: flag(context, 'askedOnly') ? 'asked' : 'profile',
             },
             { addedAt: utcSeconds(tools.clock.now()), replace: flag(context, 'replace') },
           );
@@ -232,8 +251,6 @@ async function out(context: CommandContext, tools: Tools, what: BundleExportOpti
   return withLock(home, `bundle ${what === 'request' ? 'fill' : 'export'}`, async () => {
     const place = resolve(argument(context, 1));
     const site = readSite(home, argument(context, 0));
-    const volume = Number(textOption(context, 'volumeMib') ?? 0);
-    const container = textOption(context, 'container');
     const report = await exportBundle({
       home,
       keyring: openKeyring(home, passphraseOf(context, tools)),
@@ -244,9 +261,7 @@ async function out(context: CommandContext, tools: Tools, what: BundleExportOpti
       request: what === 'request' ? requestFor(home, site, place) : undefined,
       full: flag(context, 'full'),
       fetch: flag(context, 'fetch'),
-      container: container === 'tar' || container === '7z' ? container : 'folder',
-      volumeBytes: volume > 0 ? volume * MIB : undefined,
-      span: flag(context, 'span'),
+      ...outOptionsOf(context),
       chunks: chunksOf(textOption(context, 'chunks')),
       dryRun: flag(context, 'dryRun'),
       clock: tools.clock,
@@ -261,8 +276,9 @@ async function out(context: CommandContext, tools: Tools, what: BundleExportOpti
   });
 }
 
-function outText(report: BundleExportReport, dryRun: boolean): string {
+export function outText(report: BundleExportReport, dryRun: boolean): string {
   const { written, download, lacking } = report;
+  if (report.current) return `nothing new since its number ${report.since ?? report.sequence - 1}, which it has`;
   return [
     ...(download.fetched > 0 ? [`fetched ${counted(download.fetched, 'payload')}, ${formatBytes(download.bytes)}`] : []),
     ...download.failed.map(({ patch, says }) => `FAILED  ${patch}: ${says}`),

@@ -2,7 +2,9 @@
 import type { ProgramSpec } from '#manifests/platform/cli';
 import { agentCommands } from './agent.ts';
 import { bundleCommands } from './bundle.ts';
+import { collectCommands } from './collect.ts';
 import { GLOBAL_OPTIONS, type Tools } from './common.ts';
+import { exchangeCommands } from './exchange.ts';
 import { keyCommands } from './keys.ts';
 import { patchCommands } from './patch.ts';
 import { policyCommands } from './policy.ts';
@@ -27,8 +29,10 @@ export function publisherProgram(tools: Tools): ProgramSpec {
       ...policyCommands(tools),
       ...agentCommands(tools),
       ...publishCommands(tools),
+      ...collectCommands(tools),
       ...stopCommands(tools),
       ...waiverCommands(tools),
+      ...exchangeCommands(tools),
       ...bundleCommands(tools),
       ...reportCommands(tools),
     ],

@@ -1,25 +1,20 @@
-// `publish`, `verify`, `collect`: out into the repository, a look at any repository, results in.
-import * as fs from 'node:fs';
-import { join, resolve } from 'node:path';
+// `publish`, `verify`: out into the repository, a look at any repository or bundle with public keys only.
+import { join } from 'node:path';
 import { defineFaults, EXIT } from '#manifests/errors';
-import type { CommandContext, CommandSpec } from '#manifests/platform/cli';
+import type { CommandSpec } from '#manifests/platform/cli';
 import { readFileBounded } from '#manifests/platform/files';
-import { createLog, silentLog } from '#manifests/platform/log';
 import { formatBytes } from '#manifests/platform/progress';
-import type { Ack } from '#manifests/schema';
 import { TRUST_LIMITS } from '#manifests/trust';
-import { type ReturnsReport, signerOf, takeReturns } from '../airgap/index.ts';
 import { openCatalogStore } from '../catalog/index.ts';
 import { PAYLOAD_CHOICES, type PublisherHome } from '../home.ts';
-import { collect, readAcks } from '../results/index.ts';
-import { activationSecrets, readRoster } from '../roster/index.ts';
-import { type Keyring, openKeyring, type PublishReport, publish, type VerifyReport, verifyRepository } from '../sign/index.ts';
+import { readRoster } from '../roster/index.ts';
+import { openKeyring, type PublishReport, publish, type VerifyReport, verifyRepository } from '../sign/index.ts';
+import { acksOf } from './collect.ts';
 import {
   argument,
   counted,
   flag,
   homeOf,
-  listOption,
   PASSPHRASE_OPTION,
   passphraseOf,
   type Tools,
@@ -130,120 +125,7 @@ export function publishCommands(tools: Tools): CommandSpec[] {
         };
       },
     },
-    {
-      name: 'collect',
-      summary: 'Take results and enrolments from the inbox folder into the store; the next publish acknowledges them',
-      options: [
-        {
-          flags: '--from <place>',
-          says: 'first take what closed sites sent: a stick, or with --folder a folder; may be given several times',
-          many: true,
-        },
-        { flags: '--folder', says: 'the places of --from are folders on a disk, no prepared sticks' },
-        PASSPHRASE_OPTION,
-      ],
-      examples: [
-        {
-          line: 'publisher collect --from /media/stick',
-          says: 'Returns, receipts and missing lists of a stick, then as ever.',
-        },
-        { line: 'publisher collect && publisher agent list --pending', says: 'What came in, and who wants to be enrolled.' },
-      ],
-      async run(context) {
-        const home = homeOf(context, tools);
-        const keyring = openKeyring(home, passphraseOf(context, tools));
-        const recipient = await keyring.collector();
-        return withLock(home, 'collect', async () => {
-          const returns = await takeAllReturns(context, home, keyring, tools);
-          fs.mkdirSync(home.inboxFolder, { recursive: true });
-          const progress = context.progress('results');
-          const report = await collect({
-            inboxFolder: home.inboxFolder,
-            storeFile: home.storeFile,
-            roster: readRoster(home.rosterFile),
-            recipient,
-            pendingFolder: home.pendingFolder,
-            activationSecrets: activationSecrets(home.activationsFile),
-            clock: tools.clock,
-            log: context.json ? createLog('collect', 'error') : silentLog,
-            progress,
-            signal: context.signal,
-          });
-          const refused = returns.flatMap((one) => one.refused);
-          const odd = report.refusedCount > 0 || report.chains.length > 0 || report.left.length > 0;
-          const nothing = report.files === 0 && returns.every(({ rows }) => rows.every(({ outcome }) => outcome === 'current'));
-          return {
-            exit: refused[0]?.exit ?? (odd ? EXIT.findings : nothing ? EXIT.current : EXIT.done),
-            text: [
-              ...returns.flatMap(returnLines),
-              `${counted(report.files, 'file')}: ${report.stored} stored, ${report.duplicates} known before, ` +
-                `${report.waiting} waiting for approval of their agent, ${report.refusedCount} refused`,
-              ...report.enrolments.map(({ agent, title, activation, known }) =>
-                known ? `enrolled before: ${agent} ${title}` : `wants to be enrolled: ${agent} ${title} (code ${activation})`,
-              ),
-              ...report.alerts.map(({ agent, code, message }) => `alert of ${agent}: ${code}: ${message}`),
-              ...report.refused.map(({ file, code, says }) => `refused ${file}: ${code}: ${says}`),
-              ...report.left.map(({ file, says }) => `left ${file}: ${says}`),
-              ...report.chains.map(
-                ({ agent, gaps, forks }) =>
-                  `look at ${agent}: ${counted(gaps.length, 'gap')}, ${counted(forks.length, 'fork')} in its results`,
-              ),
-            ].join('\n'),
-            report: { ...report, returns: returns.map(({ refused: _refused, ...rest }) => rest) },
-          };
-        });
-      },
-    },
   ];
-}
-
-/** What lies on the places of `--from`; a place that cannot be read ends the command before anything is collected. */
-async function takeAllReturns(
-  context: CommandContext,
-  home: PublisherHome,
-  keyring: Keyring,
-  tools: Tools,
-): Promise<ReturnsReport[]> {
-  const places = listOption(context, 'from');
-  if (places.length === 0) return [];
-  const { media } = await signerOf(home, keyring);
-  const reports: ReturnsReport[] = [];
-  for (const place of places) {
-    const medium = flag(context, 'folder') ? 'folder' : 'stick';
-    const progress = (label: string, total?: number) => context.progress(label, total);
-    reports.push(
-      await takeReturns({
-        home,
-        place: resolve(place),
-        medium,
-        media,
-        now: tools.clock.now(),
-        signal: context.signal,
-        progress,
-      }),
-    );
-  }
-  return reports;
-}
-
-function returnLines({ rows, acknowledged, requests, refused }: ReturnsReport): string[] {
-  return [
-    ...rows.map(
-      ({ bundle, outcome, says, code }) =>
-        `${outcome === 'taken' ? 'taken' : outcome.toUpperCase()}: ${bundle}: ${says}${code === null ? '' : ` (${code})`}`,
-    ),
-    ...acknowledged.map(({ site, sequence }) => `${site} has bundle ${sequence}`),
-    ...requests.map(
-      ({ site, sequence, payloads }) =>
-        `${site} asks for ${counted(payloads, 'payload')} (request ${sequence}): publisher bundle fill ${site} STICK`,
-    ),
-    ...refused.map(({ code, message, next }) => `look at: ${message} (${code}); ${next}`),
-  ];
-}
-
-/** Acks of what was collected; none before the first collect. */
-function acksOf(home: PublisherHome): Ack[] {
-  return fs.existsSync(home.storeFile) ? readAcks(home.storeFile) : [];
 }
 
 function publishText(report: PublishReport, home: PublisherHome): string {

@@ -40,6 +40,8 @@ export interface CollectReport {
   readonly files: number;
   readonly stored: number;
   readonly duplicates: number;
+  /** How many results of each kind came: scan, run, alert, waiver-request, owner-choice. */
+  readonly kinds: Readonly<Record<string, number>>;
   readonly enrolments: ReadonlyArray<{ agent: string; title: string; activation: Activation; known: boolean }>;
   /** Results of agents that have asked to be enrolled and have no answer yet; their files stay in the inbox. */
   readonly waiting: number;
@@ -99,6 +101,7 @@ async function collectInto(store: Store, options: CollectOptions): Promise<Colle
     files: files.length,
     stored: 0,
     duplicates: 0,
+    kinds: {},
     enrolments: [],
     waiting: 0,
     refusedCount: 0,
@@ -196,6 +199,7 @@ function storeBatch(store: Store, batch: ReadonlyArray<{ file: InboxFile; opened
   report.stored += outcome.stored;
   report.duplicates += duplicates + outcome.duplicates;
   for (const { result } of results) {
+    report.kinds = { ...report.kinds, [result.kind]: (report.kinds[result.kind] ?? 0) + 1 };
     if (result.kind !== 'alert' || report.alerts.length >= RESULT_LIMITS.reportEntries) continue;
     const { code, message } = result.body;
     report.alerts.push({ agent: result.agent, code, message, at: result.trustedTime });

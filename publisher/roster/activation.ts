@@ -37,6 +37,8 @@ const activation = z.strictObject({
   expires: moment,
   uses: count,
   maxUses: count.min(1),
+  /** Who proves it is approved without a person's further word. */
+  preapproved: z.boolean().default(false),
 });
 export type Activation = z.infer<typeof activation>;
 
@@ -82,6 +84,7 @@ export interface InviteRequest {
   readonly labels: Readonly<Record<string, string>>;
   readonly days: number;
   readonly maxUses: number;
+  readonly preapproved?: boolean | undefined;
   /** Milliseconds. */
   readonly now: number;
   readonly randomBytes?: (count: number) => Uint8Array;
@@ -105,6 +108,7 @@ export function invite(file: string, request: InviteRequest): { code: string; en
     expires: utcSeconds(request.now + request.days * 86_400_000),
     uses: 0,
     maxUses: request.maxUses,
+    preapproved: request.preapproved ?? false,
   };
   writeActivations(file, [...codes.filter((one) => one.id !== id), entry]);
   return { code: formatCode(id, secret), entry };

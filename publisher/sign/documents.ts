@@ -146,11 +146,22 @@ export async function settlePolicyAndRoster(published: Published, set: DocumentS
     targets.push((await settle(published, 'waivers', 'waiver-answers', 'answers/waivers.json.zst', answers)).target);
   }
   for (const stop of set.stops) targets.push(await settleStop(published, stop));
-  const signedAt = utcSeconds(now);
-  targets.push((await settle(published, 'roster', 'roster', 'roster/roster.json.zst', { ...set.roster, signedAt })).target);
-  const acks: Acks = { schema: 'patchferry/acks', schemaVersion: 1, signedAt, acks: [...set.acks] };
-  targets.push((await settle(published, 'roster', 'acks', 'roster/acks.json.zst', acks)).target);
+  targets.push(...(await settleRoster(published, set, now)));
   return targets;
+}
+
+/** Who belongs to the fleet, and up to where its results are here. @param now milliseconds */
+export async function settleRoster(
+  published: Published,
+  { roster, acks }: Pick<DocumentSet, 'roster' | 'acks'>,
+  now: number,
+): Promise<TargetDocument[]> {
+  const signedAt = utcSeconds(now);
+  const stated: Acks = { schema: 'patchferry/acks', schemaVersion: 1, signedAt, acks: [...acks] };
+  return [
+    (await settle(published, 'roster', 'roster', 'roster/roster.json.zst', { ...roster, signedAt })).target,
+    (await settle(published, 'roster', 'acks', 'roster/acks.json.zst', stated)).target,
+  ];
 }
 
 export const stopPath = (name: string) => `halts/${name}.json.zst`;

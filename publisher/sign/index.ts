@@ -4,6 +4,7 @@ export { signedKeys } from './metadata.ts';
 export * from './passphrase.ts';
 export * from './publish.ts';
 export { pinnedRoot, readPublished } from './published.ts';
+export * from './roster.ts';
 export * from './rotate.ts';
 export * from './setup.ts';
 export * from './stops.ts';

@@ -27,7 +27,7 @@ function common(context: CommandContext, settings: RelaySettings) {
     log: settings.logLevel === 'debug' ? createLog('relay', 'debug') : silentLog,
     dryRun: context.options['dryRun'] === true,
     signal: context.signal,
-    progress: (label: string, total: number) => context.progress(label, total === 0 ? undefined : total),
+    progress: (label: string, total: number) => context.progress(label, total),
   } as const;
 }
 

@@ -3,25 +3,18 @@
 import { randomBytes } from 'node:crypto';
 import * as fs from 'node:fs';
 import { join } from 'node:path';
-import {
-  findBundles,
-  openChannels,
-  readBundleIndex,
-  readMedium,
-  type SourceEntry,
-  writeBundle,
-  writeRequest,
-} from '#manifests/bundle';
+import { openChannels, readMedium, type SourceEntry, writeBundle, writeRequest } from '#manifests/bundle';
 import {
   COURIER_LIMITS,
   encodeSiteReport,
   onStick,
   openSite,
   publisherKeys,
+  removeOlderBundles,
   requestFileName,
   SITE_FILE,
+  writingProgress,
 } from '#manifests/courier';
-import { isFault } from '#manifests/errors';
 import { systemClock, utcSeconds } from '#manifests/platform/clock';
 import { writeFileAtomic } from '#manifests/platform/files';
 import { takeLock } from '#manifests/platform/lock';
@@ -83,7 +76,7 @@ async function putReturn(options: ExportOptions): Promise<ExportReport> {
     let written: Awaited<ReturnType<typeof writeBundle>> | undefined;
     if (current !== undefined && settings.returns === 'results') {
       if (options.dryRun !== true) writeReturns(folders.courier, request?.state ?? state); // before it can be on any stick
-      const line = options.progress?.('onto the stick, bytes', 0);
+      const line = writingProgress((label, total) => options.progress?.(label, total), medium);
       const entries: SourceEntry[] = [
         { path: SITE_FILE, bytes: encodeSiteReport({ site: site.name, at: current.madeAt, imported }) },
         ...items.map(({ path, hash }) => ({ path, file: join(folders.inbox, path), sha256: hash })),
@@ -106,12 +99,14 @@ async function putReturn(options: ExportOptions): Promise<ExportReport> {
           entries,
           dryRun: options.dryRun,
           signal: options.signal,
-          onProgress: (done) => line?.at(done),
+          onProgress: line.onProgress,
         });
       } finally {
-        line?.end();
+        line.end();
       }
-      if (options.dryRun !== true) removeOlder(place, site.name, site.card.signKey, current.sequence);
+      // The new one carries everything of earlier ones that was not acknowledged.
+      if (options.dryRun !== true)
+        removeOlderBundles(place, { site: site.name, kind: 'return', keys: [site.card.signKey], below: current.sequence });
     } else if (request !== null && request.state !== before) writeReturns(folders.courier, request.state);
     return {
       bundle: written?.name ?? null,
@@ -191,17 +186,3 @@ function plannedRequest(missing: readonly Named[], { request }: Returns): Export
 }
 
 const bytesOf = (missing: readonly Named[]) => missing.reduce((sum, { size }) => sum + size, 0);
-
-/** Earlier returns of this site on the stick: the new one carries everything of theirs that was not acknowledged. */
-function removeOlder(place: string, site: string, signKey: string, sequence: number): void {
-  for (const { name, index: path } of findBundles(place)) {
-    try {
-      const { index } = readBundleIndex(path, [signKey]);
-      if (index.kind !== 'return' || index.site !== site || index.sequence >= sequence) continue;
-      for (const entry of fs.readdirSync(place).filter((one) => one.startsWith(`${name}.`)))
-        fs.rmSync(join(place, entry), { recursive: true, force: true });
-    } catch (error) {
-      if (!isFault(error)) throw error; // somebody else's bundle
-    }
-  }
-}
