@@ -4,7 +4,7 @@ import { evaluate } from '#manifests/decide';
 import type { PayloadStore } from '#manifests/repository';
 import { type Catalog, canonicalJson, type Group, type Inventory, type PatchState, sha256Of } from '#manifests/schema';
 import type { PublisherHome } from '../home.ts';
-import { openFleet } from '../results/index.ts';
+import { openKnowledge } from '../results/index.ts';
 import { readRoster } from '../roster/index.ts';
 import { type Documents, onlyArchitectures, type Wish, withNeeds } from './plan.ts';
 import type { SiteRecord } from './sites.ts';
@@ -44,11 +44,11 @@ function lackingAt(home: PublisherHome, documents: Documents, site: SiteRecord, 
     ({ id, status }) => status === 'approved' && site.agents.includes(id),
   );
   if (members.length === 0) return lacking;
-  const fleet = openFleet(home.storeFile);
+  const knowledge = openKnowledge(home.storeFile);
   const judged = new Set<string>();
   try {
     for (const { id, group: name } of members) {
-      const inventory = fleet.inventory(id);
+      const inventory = knowledge.inventory(id);
       const group = documents.groups.get(name);
       if (inventory === null || group === undefined) continue;
       const same = likeness(inventory, name);
@@ -61,7 +61,7 @@ function lackingAt(home: PublisherHome, documents: Documents, site: SiteRecord, 
       }
     }
   } finally {
-    fleet.close();
+    knowledge.close();
   }
   return lacking;
 }

@@ -1,14 +1,5 @@
 // Reading the store: the fleet as last known, for reports. Never writes.
-import type { DatabaseSync } from 'node:sqlite';
-import {
-  encodePlain,
-  type Inventory,
-  PATCH_STATES,
-  type PatchState,
-  type Result,
-  type ScanBody,
-  sha256Of,
-} from '#manifests/schema';
+import { PATCH_STATES, type PatchState, type Result, type ScanBody } from '#manifests/schema';
 import type { Fork } from './chain.ts';
 import { type HostFacts, type RunSummary, readBody, STATE_NUMBERS } from './derive.ts';
 import { openForReading } from './layout.ts';
@@ -82,8 +73,6 @@ export interface Fleet {
   /** Findings in any state but the quiet ones (`QUIET_STATES`), by patch and agent. */
   openFindings(): Iterable<OpenFinding>;
   detail(agent: string): HostDetail;
-  /** The inventory of an agent's newest scan; of its enrolment before the first. Null when neither is here. */
-  inventory(agent: string): Inventory | null;
   close(): void;
 }
 
@@ -190,40 +179,8 @@ export function openFleet(storeFile: string): Fleet {
         .get(agent);
       return { agent, run: body(row?.['run_result'], 'run'), scan: body(row?.['scan_result'], 'scan') };
     },
-    inventory: (agent) => inventoryOf(database, agent),
     close: () => database.close(),
   };
-}
-
-function inventoryOf(database: DatabaseSync, agent: string): Inventory | null {
-  const enrolled = () =>
-    database
-      .prepare('SELECT body FROM enrolments WHERE agent = ? ORDER BY sequence DESC')
-      .all(agent)
-      .flatMap((row) => {
-        const result = readBody(row['body']);
-        return result.kind === 'enrol' ? [result.body.inventory] : [];
-      });
-  const scan = database
-    .prepare(
-      `SELECT hosts.agent_id, body FROM hosts JOIN agents ON agents.id = hosts.agent_id JOIN results ON results.id = scan_result
-       WHERE agents.agent = ?`,
-    )
-    .get(agent);
-  if (scan === undefined) return enrolled()[0] ?? null;
-  const result = readBody(scan['body']);
-  if (result.kind !== 'scan') return null;
-  if (result.body.inventory !== null) return result.body.inventory;
-  const { inventorySha256 } = result.body.evidence;
-  const carrier = database
-    .prepare(
-      `SELECT body FROM inventories JOIN results ON results.id = result_id
-       WHERE inventories.agent_id = ? AND sha256 = ?`,
-    )
-    .get(scan['agent_id'] ?? null, inventorySha256);
-  const carried = carrier === undefined ? undefined : readBody(carrier['body']);
-  if (carried?.kind === 'scan') return carried.body.inventory;
-  return enrolled().find((inventory) => sha256Of(encodePlain('inventory', inventory)) === inventorySha256) ?? null;
 }
 
 function fromJson(value: unknown): unknown {
