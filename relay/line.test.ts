@@ -5,7 +5,8 @@ import * as os from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { systemClock } from '#manifests/platform/clock';
-import { lineAt, openLine } from './line.ts';
+import { lineAt } from '#manifests/schema';
+import { openLine } from './line.ts';
 import { relaySettings } from './settings.ts';
 
 const settings = (line: object) => relaySettings.parse({ line });
@@ -21,7 +22,7 @@ test('the first row that fits counts; hours are local, rows may cross midnight',
     ],
   });
   const at = (text: string) => {
-    const { bytesPerSecond, metadataOnly } = lineAt(week, Date.parse(text));
+    const { bytesPerSecond, metadataOnly } = lineAt(week.line, Date.parse(text));
     return metadataOnly ? 'metadata' : (bytesPerSecond ?? 0) / 1024;
   };
   assert.equal(at('2026-06-01T05:59:59Z'), 512, 'Monday 07:59 in Berlin');
@@ -35,7 +36,7 @@ test('the first row that fits counts; hours are local, rows may cross midnight',
   assert.equal(at('2026-06-06T04:00:00Z'), 512);
   assert.equal(at('2026-06-05T03:00:00Z'), 512, 'Friday 05:00 is Thursday night');
   assert.equal(at('2026-01-05T07:00:00Z'), 'metadata', 'in winter an hour later by UTC');
-  assert.deepEqual(lineAt(settings({}), 0), { bytesPerSecond: undefined, metadataOnly: false });
+  assert.deepEqual(lineAt(settings({}).line, 0), { bytesPerSecond: undefined, metadataOnly: false });
 });
 
 test('wrong hours, days and zones are refused; files that the settings name are read', () => {

@@ -71,7 +71,7 @@ function checkFolders(settings: AgentSettings): Check[] {
 }
 
 async function checkAgent(agent: Agent, context: CommandContext): Promise<Check[]> {
-  const { keys, trust, documents, journal, hands, settings, origins } = agent;
+  const { keys, trust, documents, journal, hands, settings } = agent;
   const checks: Check[] = [];
   if (keys === undefined) {
     return [
@@ -106,21 +106,7 @@ async function checkAgent(agent: Agent, context: CommandContext): Promise<Check[
     says: `the host's clock is ${clock}`,
     next: 'Set the clock right; enrolling anew is not needed.',
   });
-  if (origins.length === 0)
-    checks.push({ name: 'relay', ok: false, says: 'none is known', next: 'Name one in agent.yaml (relays:).' });
-  for (const origin of origins) {
-    try {
-      const found = await origin.fetchSmall('metadata/timestamp.json', { limitBytes: 65_536, signal: context.signal });
-      checks.push({
-        name: 'relay',
-        ok: found.kind !== 'missing',
-        says: `${origin.name} answers`,
-        next: 'It holds no repository yet.',
-      });
-    } catch (error) {
-      checks.push(failed('relay', error));
-    }
-  }
+  checks.push(...(await checkRelays(agent, context)));
   const handsNeeded = journal.meta(HANDS_NEEDED);
   checks.push({
     name: 'rollback',
@@ -158,5 +144,37 @@ async function checkAgent(agent: Agent, context: CommandContext): Promise<Check[
   if (process.getuid?.() !== 0 && settings.archiveRoot.startsWith('/opt')) {
     checks.push({ name: 'user', ok: true, says: 'not root: packages of the system cannot be installed, own components can' });
   }
+  return checks;
+}
+
+/** Each relay is asked now; which one is used first, and why, is told with it. */
+async function checkRelays({ relays, line }: Agent, { signal }: CommandContext): Promise<Check[]> {
+  const { why, relays: known } = relays.report();
+  const checks: Check[] = [];
+  if (known.length === 0)
+    checks.push({ name: 'relay', ok: false, says: 'none is known', next: 'Name one in agent.yaml (relays:).' });
+  for (const origin of relays.origins) {
+    const use = known.find(({ relay }) => relay === origin.name);
+    const role = use?.first === true ? `; asked first: ${why}` : use?.restsUntil ? `; rests until ${use.restsUntil}` : '';
+    try {
+      const found = await origin.fetchSmall('metadata/timestamp.json', { limitBytes: 65_536, signal });
+      const says = found.kind === 'missing' ? 'holds no repository' : 'answers';
+      checks.push({
+        name: 'relay',
+        ok: found.kind !== 'missing',
+        says: `${origin.name} ${says}${role}`,
+        next: 'Let it sync first, or name another one.',
+      });
+    } catch (error) {
+      const check = failed('relay', error);
+      checks.push({ ...check, says: `${check.says}${role}` });
+    }
+  }
+  const lines = known.filter(({ relay }) => /^https?:/.test(relay));
+  if (lines.length > 0 && !lines.some(({ takesResults }) => takesResults)) {
+    const next = 'Name a relay that takes results too, or bring them with `agent export DIR`.';
+    checks.push({ name: 'relay', ok: false, says: 'none of them takes results', next });
+  }
+  checks.push({ name: 'line', ok: true, says: (await line.now(false)).says });
   return checks;
 }

@@ -32,13 +32,18 @@ export async function enroll(context: CommandContext): Promise<Outcome> {
     using journal = openJournal(places.journal, { now });
     const documents = poll.openDocuments(places.documents);
     context.say('verifying the repository with the pinned root …');
-    const synced = await poll.syncOnce({
+    const known = poll.openRelays({
       origins,
+      notes: journal,
+      agent: keys.id,
+      clock: systemClock,
+      choice: settings.relayChoice,
+    });
+    const synced = await poll.syncOnce({
+      relays: known,
       trust,
       documents,
       agent: keys.id,
-      pauses: journal.backOff,
-      now,
       eager: true,
       keep: [],
       signal,
@@ -71,7 +76,7 @@ export async function enroll(context: CommandContext): Promise<Outcome> {
       now,
     });
     journal.setMeta('chain.start', enrolment.envelopeSha256);
-    const { sent, says } = await outbox.sendEnrolment(settings.stateDir, origins, now, signal);
+    const { sent, says } = await outbox.sendEnrolment(settings.stateDir, known.order(true), now, signal);
     const text = sent
       ? `agent ${keys.id} ("${enrolment.title}") waits for approval: ${says}\nthe publisher approves it with: publisher agent approve ${keys.id}`
       : `agent ${keys.id} is prepared, but no relay took the request yet:\n${says}\nit is sent with the next cycle; \`agent export DIR\` writes it for a courier`;

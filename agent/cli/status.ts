@@ -5,7 +5,8 @@ import type { CommandContext, Outcome } from '#manifests/platform/cli';
 import { utcSeconds } from '#manifests/platform/clock';
 import { formatBytes } from '#manifests/platform/progress';
 import { readEnrolment } from '../outbox/index.ts';
-import { HANDS_NEEDED, type RunRow } from '../run/index.ts';
+import type { RelayReport } from '../poll/index.ts';
+import { HANDS_NEEDED, oneLine, type RunRow } from '../run/index.ts';
 import { type Agent, fault, lastCycle, placesOf } from '../service/index.ts';
 import { settingsFrom, table, withAgent } from './frame.ts';
 
@@ -14,10 +15,10 @@ export async function status(context: CommandContext): Promise<Outcome> {
   if (!fs.existsSync(placesOf(settings).keys)) {
     throw fault('not-enrolled', `there is no agent in ${settings.stateDir}`, { where: settings.stateDir });
   }
-  return withAgent(context, (agent) => Promise.resolve(describe(agent)));
+  return withAgent(context, describe);
 }
 
-function describe(agent: Agent): Outcome {
+async function describe(agent: Agent): Promise<Outcome> {
   const { keys, journal, trust, settings, outbox } = agent;
   const view = agent.documents.view(keys?.id ?? null);
   const freshness = trust.freshness();
@@ -27,7 +28,8 @@ function describe(agent: Agent): Outcome {
   const [run] = journal.runs.history(1);
   const out = outbox?.status();
   const hands = journal.meta(HANDS_NEEDED);
-  const rests = journal.backOff.list('relay:').filter(({ until }) => until > agent.clock.now());
+  const relays = agent.relays.report();
+  const line = await agent.line.now(false);
   const fresh = freshness.hardExpired
     ? `EXPIRED since ${freshness.since ?? 'ever'}: nothing new is installed`
     : `until ${freshness.expires}${freshness.softExpired ? `, stale since ${freshness.since ?? ''}` : ''}`;
@@ -48,11 +50,9 @@ function describe(agent: Agent): Outcome {
         ? 'agrees with signed times'
         : `${freshness.clock.toUpperCase()}: trusted time is ${utcSeconds(freshness.trustedTime)}`,
     ],
-    ['relays', settings.relays.join(', ') || 'none'],
-    ...rests.map(({ name, until, says }): [string, string] => [
-      '  rests',
-      `${name.slice('relay:'.length)} until ${utcSeconds(until)}: ${says}`,
-    ]),
+    ['relay', relays.relays.length === 0 ? 'none is known' : (relays.used ?? 'none has answered yet')],
+    ...relays.relays.map((relay): [string, string] => [relay.first ? '  next' : '', relayLine(relay, relays.why)]),
+    ['line', line.says],
     ['last cycle', last === null ? 'none yet' : `${last.at}, exit ${last.exit}, sync ${last.sync}`],
     ...(last?.says ?? []).filter((says) => !told.has(says)).map((says): [string, string] => ['', says]),
     ['next', typeof last?.nextAt === 'number' ? utcSeconds(last.nextAt) : 'nothing is known to happen by itself'],
@@ -84,6 +84,8 @@ function describe(agent: Agent): Outcome {
       freshness,
       versions: trust.versions() ?? null,
       relays: settings.relays,
+      relayUse: relays,
+      line,
       lastCycle: last,
       notices: last?.notices ?? [],
       openRun: open === undefined ? null : { id: open.id, state: open.state, resumed: open.resumed },
@@ -92,6 +94,21 @@ function describe(agent: Agent): Outcome {
       handsNeeded: hands ?? null,
     },
   };
+}
+
+/** One relay: why it is first, how fast it was, what went wrong last. */
+function relayLine(relay: RelayReport, why: string): string {
+  const facts = [
+    ...(relay.first ? [why] : []),
+    relay.bytesPerSecond === null ? 'not measured yet' : `${formatBytes(relay.bytesPerSecond)}/s`,
+    ...(relay.lastGood === null ? [] : [`good at ${relay.lastGood}`]),
+    ...(relay.restsUntil === null ? [] : [`rests until ${relay.restsUntil}`]),
+    ...(relay.lastFailure === null
+      ? []
+      : [`failed at ${relay.lastFailure.at}: ${relay.lastFailure.code}: ${oneLine(relay.lastFailure.says, 160)}`]),
+    ...(relay.takesResults ? [] : ['takes no results']),
+  ];
+  return `${relay.relay}: ${facts.join('; ')}`;
 }
 
 /** `; signed as of timestamp 7 (root 1, targets 2)`: the version of each role that was verified last. */

@@ -34,9 +34,11 @@ export interface Outbox {
   seal(recipients: readonly string[]): void;
   /** Sends what has to be sent, in order, to the first relay that takes it. */
   upload(
-    origins: readonly Origin[],
+    relays: readonly Origin[],
     now: number,
     signal?: AbortSignal,
+    /** Told of a place that takes no results at all: a plain web server. */
+    onNoPosts?: (relay: Origin) => void,
   ): Promise<{ sent: number; left: number; says: string | null }>;
   /** Writes every envelope that is kept into an inbox folder, for a courier. @returns how many */
   exportTo(folder: string): number;
@@ -47,6 +49,9 @@ export interface Outbox {
 function envelopeName(sequence: number, hash: string): string {
   return `${String(sequence).padStart(12, '0')}-${hash.slice(0, 16)}.pfe`;
 }
+
+/** What a web server that only has files answers to a POST. */
+const NO_POSTS: readonly number[] = [404, 405, 501];
 
 const ENVELOPE_BYTES = 64 * 1024 * 1024;
 
@@ -134,8 +139,7 @@ export function openOutbox({ journal, folder, keys, failPoint }: OutboxOptions):
       removeUnnamed();
     },
 
-    async upload(origins, now, signal) {
-      const relays = origins.filter(({ name }) => /^https?:/.test(name));
+    async upload(relays, now, signal, onNoPosts) {
       const due = results.pending().filter((row) => {
         if (row.hash === null) return false;
         if (row.sent_at === null) return true;
@@ -158,6 +162,7 @@ export function openOutbox({ journal, folder, keys, failPoint }: OutboxOptions):
             }
             const answer = await relay.post('inbox/results', bytes, { signal });
             failPoint('outbox.posted');
+            if (NO_POSTS.includes(answer.status)) onNoPosts?.(relay);
             if (answer.status !== 200 && answer.status !== 201) {
               says = `${relay.name} does not take result ${row.sequence}: ${answer.status} ${cleanText(Buffer.from(answer.body).toString('utf8'), 300)}`;
               break;

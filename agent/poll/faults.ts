@@ -11,13 +11,11 @@ export const fault = defineFaults('poll', {
     exit: EXIT.refused,
     next: 'Read the reason for each relay above; nothing of it was used, the last verified state stays.',
   },
+  'line-closed': { exit: EXIT.deferred, next: '`agent status` says when payloads may come over this line again.' },
   'document-missing': { exit: EXIT.unreachable, next: 'The next poll fetches it again.' },
 });
 
 export const POLL_LIMITS = {
-  /** A relay that failed rests this long at first, milliseconds; doubled with each further failure. */
-  firstRestMs: 60_000,
-  longestRestMs: 3_600_000,
   /** Between two polls where the group does not say, minutes. */
   minutes: 60,
   /** The same while this host waits for approval. */

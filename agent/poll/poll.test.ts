@@ -4,12 +4,13 @@ import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { systemClock } from '#manifests/platform/clock';
 import { httpOrigin } from '#manifests/transfer';
 import { openTrust } from '#manifests/trust';
 import { openJournal } from '../run/index.ts';
 import { makePublisher, type TestPublisher } from '../service/testing/publisher.ts';
 import { startRelay } from '../service/testing/relay.ts';
-import { nextSlotAt, openDocuments, pauseOf, slotOf, spread, syncOnce } from './index.ts';
+import { nextSlotAt, openDocuments, openRelays, slotOf, spread, syncOnce } from './index.ts';
 
 test('trap 30: a thousand agents poll spread over their interval, each always at the same offset', () => {
   const agents = Array.from({ length: 1_000 }, (_, index) => `agent-${index}`);
@@ -49,12 +50,12 @@ test('S20 a relay that lies rests, also after a restart, and the next one is use
     now: () => Date.now(),
   });
   const poll = async (eager: boolean, now: number) => {
-    using journal = openJournal(journalFile, { now }); // opened anew each time: pauses are on disk
+    using journal = openJournal(journalFile, { now }); // opened anew each time: rests are on disk
     const documents = openDocuments(join(folder, 'documents'));
-    return {
-      outcome: await syncOnce({ origins, trust, documents, agent: null, pauses: journal.backOff, now, eager, keep: [] }),
-      rest: journal.backOff.get(pauseOf(origins[0] ?? { name: '' })),
-    };
+    const clock = { now: () => now, monotonic: () => now };
+    const relays = openRelays({ origins, notes: journal, agent: 'a', clock, choice: 'measured' });
+    const outcome = await syncOnce({ relays, trust, documents, agent: null, eager, keep: [] });
+    return { outcome, rest: relays.report().relays.find(({ relay }) => relay === origins[0]?.name)?.restsUntil };
   };
   try {
     const now = Date.now();
@@ -62,7 +63,7 @@ test('S20 a relay that lies rests, also after a restart, and the next one is use
     assert.equal(first.outcome.kind, 'synced');
     assert.equal(first.outcome.kind === 'synced' && first.outcome.origin.name, origins[1]?.name);
     assert.equal(first.outcome.attempts[0]?.relay, origins[0]?.name);
-    assert.ok((first.rest?.until ?? 0) > now);
+    assert.ok(Date.parse(first.rest ?? '') > now);
     bad.requests.length = 0;
     assert.equal((await poll(false, now + 1_000)).outcome.kind, 'synced');
     assert.deepEqual(bad.requests, [], 'it rests');
@@ -70,7 +71,7 @@ test('S20 a relay that lies rests, also after a restart, and the next one is use
     bad.tamper = (_path, bytes) => bytes;
     const well = await poll(false, now + 3_600_000 * 2);
     assert.equal(well.outcome.kind === 'synced' && well.outcome.origin.name, origins[0]?.name);
-    assert.equal(well.rest, undefined);
+    assert.equal(well.rest, null);
   } finally {
     for (const origin of origins) await origin.close();
     await bad.close();
@@ -92,12 +93,10 @@ test('a document that is torn on disk is fetched again', async () => {
     const sync = () => {
       const documents = openDocuments(join(place, 'documents'));
       return syncOnce({
-        origins: [origin],
+        relays: openRelays({ origins: [origin], notes: journal, agent: '', clock: systemClock, choice: 'listed' }),
         trust,
         documents,
         agent: null,
-        pauses: journal.backOff,
-        now: Date.now(),
         eager: true,
         keep: [],
       });

@@ -1,12 +1,11 @@
-// One poll: which relay, what it has, is it genuine. The repository's trust is in `trust`; here is in what order relays are
-// asked, how long one that failed is left alone (on disk), and which documents of the repository concern this host.
+// One poll: what the relays have, in their order, and whether it is genuine. The repository's trust is in `trust`, the order
+// of the relays in `relays`; here is which documents of the repository concern this host.
 import { readStop } from '#manifests/decide';
 import { isFault, PatchferryError } from '#manifests/errors';
 import type { PayloadStore } from '#manifests/repository';
 import { type ContentRef, canonicalJson, type DocumentKind, type DocumentOf, decodeDocument } from '#manifests/schema';
 import type { Fetcher, Origin } from '#manifests/transfer';
 import type { TrustClient } from '#manifests/trust';
-import type { BackOff } from '../run/index.ts';
 import {
   ACKS_PATH,
   baselinePath,
@@ -21,14 +20,8 @@ import {
   ROSTER_PATH,
   WAIVERS,
 } from './documents.ts';
-import { fault, POLL_LIMITS } from './faults.ts';
-
-/** Where pauses are kept (structurally the journal's). */
-interface PauseBook {
-  get(name: string): BackOff | undefined;
-  fail(name: string, says: string, at: number, firstMs: number, mostMs: number): BackOff;
-  clear(name: string): void;
-}
+import { fault } from './faults.ts';
+import type { Relays } from './relays.ts';
 
 interface Attempt {
   readonly relay: string;
@@ -38,14 +31,11 @@ interface Attempt {
 }
 
 export interface SyncRequest {
-  readonly origins: readonly Origin[];
+  readonly relays: Relays;
   readonly trust: TrustClient;
   readonly documents: DocumentStore;
   readonly agent: string | null;
-  readonly pauses: PauseBook;
-  /** Milliseconds of the host's clock, for pauses. */
-  readonly now: number;
-  /** By hand: pauses are not waited for. */
+  /** By hand: relays that rest are asked all the same, last. */
   readonly eager: boolean;
   /** Documents that an unfinished run still needs. */
   readonly keep: readonly string[];
@@ -63,29 +53,26 @@ export type SyncOutcome =
  * With nothing new this is one conditional request.
  */
 export async function syncOnce(request: SyncRequest): Promise<SyncOutcome> {
-  const { origins, trust, pauses, now } = request;
-  if (origins.length === 0) {
+  const { relays, trust } = request;
+  if (relays.origins.length === 0) {
     return { kind: 'unreachable', attempts: [], error: fault('no-relay', 'no relay is known to this agent') };
   }
   const attempts: Attempt[] = [];
   const errors: PatchferryError[] = [];
-  const resting = origins.filter((origin) => (pauses.get(pauseOf(origin))?.until ?? 0) > now);
-  if (!request.eager && resting.length === origins.length) {
-    return { kind: 'paused', until: Math.min(...origins.map((origin) => pauses.get(pauseOf(origin))?.until ?? now)), attempts };
-  }
-  const awake = origins.filter((origin) => !resting.includes(origin));
-  for (const origin of request.eager ? [...awake, ...resting] : awake) {
+  const order = relays.order(request.eager);
+  if (order.length === 0) return { kind: 'paused', until: relays.restsUntil(), attempts };
+  for (const origin of order) {
     try {
       const { changed } = await trust.refresh(origin, request.signal);
       const fetched = await fetchDocuments(request, origin, changed);
-      if (pauses.get(pauseOf(origin)) !== undefined) pauses.clear(pauseOf(origin));
+      relays.good(origin);
       return { kind: 'synced', changed: changed || fetched, origin, attempts };
     } catch (error) {
       if (!(error instanceof PatchferryError)) throw error;
       if (error.code === 'files.unwritable' || error.code === 'lock.held') throw error; // this host's own; no other relay helps
       errors.push(error);
       attempts.push({ relay: origin.name, code: error.code, message: error.message, where: error.where ?? null });
-      pauses.fail(pauseOf(origin), `${error.code}: ${error.message}`, now, POLL_LIMITS.firstRestMs, POLL_LIMITS.longestRestMs);
+      relays.failed(origin, error);
     }
   }
   const refused = errors.some(isRefusal);
@@ -102,10 +89,6 @@ export function isRefusal(error: { code: string }): boolean {
     /^(?:trust|document|repository|recall)\./.test(error.code) ||
     /^transfer\.(?:hash|size|too-large|portal|range)$/.test(error.code)
   );
-}
-
-export function pauseOf(origin: Pick<Origin, 'name'>): string {
-  return `relay:${origin.name}`;
 }
 
 /** Fetches the documents that concern this host and are not here yet. @returns whether there were any */
@@ -174,12 +157,12 @@ async function collectDocuments(
 }
 
 /**
- * Brings payloads into the store, from the first relay that gives each whole and genuine; what is here is not fetched again,
- * a cut download goes on where it stopped. @throws transfer.*, repository.*
+ * Brings payloads into the store; what is here is not fetched again, a cut download goes on where it stopped, at another relay
+ * where there is one. @throws transfer.*, repository.*
  */
 export async function fetchPayloads(
   wanted: readonly ContentRef[],
-  origin: Origin,
+  from: Pick<Origin, 'download'>,
   store: PayloadStore,
   options: { signal?: AbortSignal; onBytes?: (done: number, total: number) => void } = {},
 ): Promise<void> {
@@ -192,7 +175,7 @@ export async function fetchPayloads(
   for (const ref of missing) {
     options.signal?.throwIfAborted();
     try {
-      await store.fetch(origin, ref, {
+      await store.fetch(from, ref, {
         onBytes: (bytes) => options.onBytes?.((done += bytes), total),
         ...(options.signal === undefined ? {} : { signal: options.signal }),
       });

@@ -10,9 +10,10 @@ import type { Origin } from '#manifests/transfer';
 import { openTrust, type TrustClient } from '#manifests/trust';
 import { packagesDigest, takeInventory } from '../inventory/index.ts';
 import { type AgentKeys, type Outbox, openOutbox, readEnrolment, readKeys } from '../outbox/index.ts';
-import { type DocumentStore, openDocuments } from '../poll/index.ts';
+import { type DocumentStore, openDocuments, openRelays, type Relays } from '../poll/index.ts';
 import { armFailPoints, type FailPoint, type Hands, type Journal, openJournal } from '../run/index.ts';
 import { checkHealth, runHook } from './checks.ts';
+import { type Line, openLine } from './line.ts';
 import { loggedIn, notifyUsers, rebootEvidence, rebootHost } from './reboot.ts';
 import { type AgentSettings, placesOf } from './settings.ts';
 import { mayRestart, restartUnit, staleUses } from './stale.ts';
@@ -44,8 +45,8 @@ export interface Agent {
   readonly outbox: Outbox | undefined;
   readonly hands: Hands;
   readonly failPoint: FailPoint;
-  /** The relays in their order. */
-  readonly origins: readonly Origin[];
+  readonly relays: Relays;
+  readonly line: Line;
   /** Milliseconds. */
   trustedNow(): number;
   close(): Promise<void>;
@@ -92,10 +93,17 @@ export async function openAgent(settings: AgentSettings, options: OpenOptions): 
   if (enrolment !== undefined && journal.meta('chain.start') !== enrolment.envelopeSha256) {
     journal.setMeta('chain.start', enrolment.envelopeSha256);
   }
+  const line = openLine(settings.line, clock);
   let origins = options.origins;
   if (origins === undefined) {
-    const { openOrigin } = await import('#manifests/transfer');
-    origins = settings.relays.map((relay) => openOrigin(relay));
+    const { openOrigin, openRate } = await import('#manifests/transfer');
+    const rate = line.limited
+      ? openRate(
+          () => line.rate(),
+          () => clock.monotonic(),
+        )
+      : undefined; // one for all: they share the line
+    origins = settings.relays.map((relay) => openOrigin(relay, { rate }));
   }
   const opened = origins;
   const trust = openAgentTrust(settings, clock);
@@ -111,7 +119,14 @@ export async function openAgent(settings: AgentSettings, options: OpenOptions): 
     outbox: keys === undefined ? undefined : openOutbox({ journal, folder: places.outbox, keys, failPoint }),
     hands: options.hands ?? (await realHands(settings, clock)),
     failPoint,
-    origins: opened,
+    relays: openRelays({
+      origins: opened,
+      notes: journal,
+      agent: keys?.id ?? '',
+      clock,
+      choice: settings.relayChoice,
+    }),
+    line,
     trustedNow: () => trust.freshness().trustedTime,
     async close() {
       journal.close();

@@ -296,14 +296,14 @@ test('the service goes on with an interrupted run when it starts, and ends on SI
     assert.equal(killed.signal, 'SIGKILL');
     const stop = new AbortController();
     const service = host.agent(['run'], {}, stop.signal);
-    while (!host.relay.results.length) await new Promise((resolve) => setImmediate(resolve));
+    const runs = () =>
+      openAll(host.relay.results, host.publisher).flatMap(({ result }) => (result.kind === 'run' ? [result.body] : []));
+    while (runs().length === 0) await new Promise((resolve) => setTimeout(resolve, 50)); // the scan before it comes first
     stop.abort();
     const ended = await service;
     assert.equal(ended.code, 0, ended.out + ended.err);
     assert.equal(host.tool(), 'one');
-    const [body] = openAll(host.relay.results, host.publisher).flatMap(({ result }) =>
-      result.kind === 'run' ? [result.body] : [],
-    );
+    const [body] = runs();
     assert.equal(body?.outcome, 'committed');
     assert.equal(body?.resumed, 1);
   } finally {

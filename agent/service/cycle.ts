@@ -122,15 +122,13 @@ class Cycle {
   }
 
   async #poll(): Promise<void> {
-    const { origins, trust, documents, keys, journal, clock } = this.#agent;
+    const { relays, trust, documents, keys, journal, clock } = this.#agent;
     const tally = this.#tally;
     const outcome = await syncOnce({
-      origins,
+      relays,
       trust,
       documents,
       agent: keys?.id ?? null,
-      pauses: journal.backOff,
-      now: clock.now(),
       eager: this.#options.eager,
       keep: journal.runs.open()?.data.catalogs ?? [],
       signal: this.#options.signal,
@@ -256,8 +254,8 @@ class Cycle {
   }
 
   async #tell(): Promise<void> {
-    const { signal } = this.#options;
-    await tell({ agent: this.#agent, view: this.#view, tally: this.#tally, boot: () => this.#boot(), signal });
+    const { eager, signal } = this.#options;
+    await tell({ agent: this.#agent, view: this.#view, tally: this.#tally, boot: () => this.#boot(), eager, signal });
   }
 
   #report(): CycleReport {

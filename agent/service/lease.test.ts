@@ -28,7 +28,7 @@ function hostOf(agent: TestAgent, origins: readonly Origin[], lease: typeof LEAS
   fake.allowReboot = true;
   const clock = { now: () => Date.now(), monotonic: () => performance.now() };
   const keys = { id: agent.id, sign: agent.signKey, box: agent.boxKey };
-  const asker = { origins, keys, clock, journal: fake.world.journal, log: silentLog };
+  const asker = { relays: { origins }, keys, clock, journal: fake.world.journal, log: silentLog };
   const world = withLeases(fake.world, asker);
   const request = () => ({
     evaluation: fake.evaluation(),

@@ -17,13 +17,13 @@ const LEASE_LIMITS = {
   againMs: 5 * 60_000,
 } as const;
 
-type Asker = Pick<Agent, 'origins' | 'keys' | 'clock' | 'journal' | 'log'>;
+type Asker = Pick<Agent, 'keys' | 'clock' | 'journal' | 'log'> & { readonly relays: Pick<Agent['relays'], 'origins'> };
 type Answer = { readonly kind: 'yes' | 'no'; readonly says: string } | { readonly kind: 'none' };
 
 /** Sends one request of the protocol; `none` when this relay has no leases or does not answer as one does. @throws transfer.* */
 async function send(
   { keys, clock }: Asker,
-  origin: Asker['origins'][number],
+  origin: Asker['relays']['origins'][number],
   path: 'v1/pre-reboot' | 'v1/steady-state',
   group: string,
   signal: AbortSignal,
@@ -67,7 +67,7 @@ export function withLeases(world: RunWorld, agent: Asker): RunWorld {
         agent.journal.setMeta(ASK_AGAIN, String(world.trustedNow() + LEASE_LIMITS.againMs));
         return says;
       };
-      for (const origin of agent.origins) {
+      for (const origin of agent.relays.origins) {
         try {
           const answer = await send(agent, origin, 'v1/pre-reboot', group.name, world.signal);
           if (answer.kind === 'none') continue;
@@ -93,7 +93,7 @@ export async function giveLeaseBack(agent: Asker, group: Group | null, signal: A
   const { journal } = agent;
   const from = journal.meta(LEASE_FROM);
   if (from === undefined || journal.runs.open() !== undefined) return;
-  const origin = agent.origins.find(({ name }) => name === from);
+  const origin = agent.relays.origins.find(({ name }) => name === from);
   try {
     if (origin !== undefined && group !== null) await send(agent, origin, 'v1/steady-state', group.name, signal);
     journal.setMeta(LEASE_FROM, null);

@@ -39,6 +39,10 @@ export async function bringPayloads(evaluation: Evaluation, fetching: Fetching):
     tally.exit ??= EXIT.deferred;
     return false;
   }
+  if (packages.some(({ sha256, size }) => !store.has(sha256, size))) {
+    const line = await agent.line.now(evaluation.window.open);
+    if (!line.payloads) return lineWaits(tally, line.says, line.until);
+  }
   // such a hook has its say first, inside the run and with a result of its own (trap 21)
   if (hasHooks([...(view.group?.hooks ?? []), ...hooks], 'pre-download')) return true;
   const name = `payloads:${digest}`;
@@ -56,6 +60,7 @@ export async function bringPayloads(evaluation: Evaluation, fetching: Fetching):
     return true;
   } catch (error) {
     if (signal.aborted || !isFault(error)) throw error;
+    if (error.code === 'poll.line-closed') return lineWaits(tally, error.message, null);
     const reasons = error.cause instanceof AggregateError ? (error.cause.errors as unknown[]) : [error];
     const refusal = reasons.find((reason) => isFault(reason) && isRefusal(reason));
     const absent = reasons.every((reason) => isFault(reason, 'transfer.missing'));
@@ -71,6 +76,14 @@ export async function bringPayloads(evaluation: Evaluation, fetching: Fetching):
     tally.says.push(`${code}: ${oneLine(message, 300)}; asked again after ${utcSeconds(until)}`);
     return false;
   }
+}
+
+function lineWaits(tally: Tally, says: string, until: number | null): false {
+  tally.soonest(until);
+  tally.note('Wait', says);
+  tally.says.push(says);
+  tally.exit ??= EXIT.deferred;
+  return false;
 }
 
 function notNow({ halts, windows: { download } }: Evaluation): string {

@@ -2,8 +2,9 @@
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { readSettings } from '#manifests/platform/settings';
-import { labels, line, name } from '#manifests/schema';
+import { labels, line, lineFields, name } from '#manifests/schema';
 import { readEnrolment } from '../outbox/index.ts';
+import { RELAY_CHOICES } from '../poll/index.ts';
 
 const DEFAULT_CONFIG = '/etc/patchferry/agent.yaml';
 const path = z.string().min(1).max(1_024);
@@ -11,6 +12,16 @@ const path = z.string().min(1).max(1_024);
 const agentSettings = z.strictObject({
   /** In the order in which they are asked: `http(s)://…`, or a folder that holds a repository. */
   relays: z.array(line(1_000)).max(20).default([]),
+  /** Whether a relay that was measured to be much faster goes before those that stand before it in the list. */
+  relayChoice: z.enum(RELAY_CHOICES).default('measured'),
+  /** How fast and when this host's line may be used; whether its bytes cost money, and what then. */
+  line: z
+    .strictObject({
+      ...lineFields,
+      metered: z.enum(['auto', 'yes', 'no']).default('auto'),
+      onMetered: z.enum(['window', 'wait', 'as-usual']).default('window'),
+    })
+    .default({ zone: 'UTC', profile: [], metered: 'auto', onMetered: 'window' }),
   /** The root that was handed over by other means. Needed until the first enrolment has stored it. */
   rootFile: path.optional(),
   stateDir: path.default('/var/lib/patchferry/agent'),

@@ -11,11 +11,13 @@ interface Telling {
   readonly view: PolicyView;
   readonly tally: Tally;
   readonly boot: () => Promise<string>;
+  /** By hand: relays that rest are asked all the same. */
+  readonly eager: boolean;
   readonly signal: AbortSignal;
 }
 
-export async function tell({ agent, view, tally, boot, signal }: Telling): Promise<void> {
-  const { outbox, journal, origins, settings, clock, keys } = agent;
+export async function tell({ agent, view, tally, boot, eager, signal }: Telling): Promise<void> {
+  const { outbox, journal, relays, settings, clock, keys } = agent;
   if (outbox === undefined || keys === undefined) return;
   const synced = tally.sync.kind === 'synced';
   try {
@@ -23,7 +25,8 @@ export async function tell({ agent, view, tally, boot, signal }: Telling): Promi
       const enrolment = readEnrolment(settings.stateDir);
       const sentAt = enrolment?.sentAt ?? null;
       const due = enrolment !== undefined && (sentAt === null || clock.now() - Date.parse(sentAt) > OUTBOX_LIMITS.againMs);
-      if (due && synced) tally.says.push((await sendEnrolment(settings.stateDir, origins, clock.now(), signal)).says);
+      if (due && synced)
+        tally.says.push((await sendEnrolment(settings.stateDir, relays.posts(true), clock.now(), signal)).says);
       return;
     }
     if (journal.meta('chain.lost') === undefined || synced) {
@@ -32,8 +35,11 @@ export async function tell({ agent, view, tally, boot, signal }: Telling): Promi
       if (took === 'fork') tally.says.push('another machine reports under the same identity');
     }
     outbox.seal(view.recipients);
-    if (!synced) return;
-    const { sent, left, says } = await outbox.upload(origins, clock.now(), signal);
+    // A relay whose documents are refused (expired ones, say: S7) may still carry results: it cannot read or change them.
+    const refused = tally.sync.kind === 'refused';
+    if (!synced && !refused) return;
+    const places = relays.posts(eager || refused);
+    const { sent, left, says } = await outbox.upload(places, clock.now(), signal, (relay) => relays.takesNoPosts(relay));
     if (sent > 0) tally.says.push(`${sent} results sent`);
     if (left > 0 && says !== null) tally.says.push(`${left} results wait: ${says}`);
   } catch (error) {

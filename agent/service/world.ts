@@ -4,10 +4,11 @@ import { type DecideInput, evaluate, type HostMemory, runWindow, siteRules, type
 import { openPayloadStore } from '#manifests/repository';
 import type { Catalog, Inventory } from '#manifests/schema';
 import { choiceOf } from '../owner/index.ts';
-import { fetchPayloads, type PolicyView } from '../poll/index.ts';
+import type { PolicyView } from '../poll/index.ts';
 import type { RunWorld } from '../run/index.ts';
 import { type Agent, workFolderOf } from './agent.ts';
 import { controlsOf } from './controls.ts';
+import { fetchOverLine } from './over-line.ts';
 import { protectedRuns } from './sweep.ts';
 import { wakeOf } from './wake.ts';
 
@@ -108,13 +109,7 @@ export function makeWorld(agent: Agent, view: () => PolicyView, options: WorldOp
         onProgress: options.say,
       };
     },
-    fetchPayloads: async (wanted, signal) => {
-      const { failover } = await import('#manifests/transfer');
-      await fetchPayloads(wanted, failover(agent.origins, { clock: agent.clock }), store, {
-        signal,
-        ...(options.onBytes === undefined ? {} : { onBytes: options.onBytes }),
-      });
-    },
+    fetchPayloads: (wanted, signal) => fetchOverLine(agent, wanted, store, signal, options.onBytes),
     say: options.say,
   };
 }

@@ -10,6 +10,7 @@ export * from './feeds.ts';
 export * from './group.ts';
 export * from './inventory.ts';
 export * from './json-schema.ts';
+export * from './line.ts';
 export * from './problems.ts';
 export * from './recall.ts';
 export * from './result.ts';

@@ -173,7 +173,7 @@ export function httpOrigin(url: string, options: HttpOptions = {}): Origin {
     async download(path, want, destination, downloadOptions = {}) {
       const ask = async (offset: number, tag: PartTag | undefined): Promise<Stream> => {
         const where = base.href + path;
-        const range = offset === 0 ? {} : rangeHeaders(offset, tag, base.href, want.sha256);
+        const range = offset === 0 ? {} : rangeHeaders(path, offset, tag, base.href, want.sha256);
         let answer = await request('GET', path, range, downloadOptions.signal);
         if (answer.status === 416 || (answer.status === 206 && !isRestOf(answer, offset, want.size))) {
           answer.drop(); // a range of something else: the whole is asked for, never a splice (S23)
@@ -263,10 +263,21 @@ function followed(from: URL, answer: Answer, method: string, tooMany: boolean): 
   return to;
 }
 
-/** Range and If-Range: this origin's own validator; else the content's hash, which is the ETag a relay of ours gives. */
-function rangeHeaders(offset: number, tag: PartTag | undefined, from: string, sha256: string): Record<string, string> {
-  const own = tag?.from === from && tag.validator !== '' ? tag.validator : `"${sha256}"`;
-  return { range: `bytes=${offset}-`, 'if-range': own };
+/**
+ * Range and If-Range: this origin's own validator; else the content's hash, which is the ETag a relay of ours gives. A path
+ * that is named by the hash can only be this content (or is refused by its hash in the end): there a server with validators
+ * of its own, nginx or an object store, may go on where another one stopped, and no condition is set.
+ */
+function rangeHeaders(
+  path: string,
+  offset: number,
+  tag: PartTag | undefined,
+  from: string,
+  sha256: string,
+): Record<string, string> {
+  const range = { range: `bytes=${offset}-` };
+  if (tag?.from === from && tag.validator !== '') return { ...range, 'if-range': tag.validator };
+  return path.endsWith(`/${sha256}`) ? range : { ...range, 'if-range': `"${sha256}"` };
 }
 
 /** Whether a 206 is exactly what is missing of a file of `size` bytes (RFC 9110, 14.4). */

@@ -19,15 +19,15 @@ const body = randomBytes(200_000);
 const sha256 = createHash('sha256').update(body).digest('hex');
 
 /** A relay that gives out the content's hash as ETag, and breaks off after `most` bytes of an answer. */
-async function relay(etag: string, most = Number.POSITIVE_INFINITY) {
+async function relay(etag: string, most = Number.POSITIVE_INFINITY, conditional = true, content = body) {
   const served: { start: number; ifRange: string | undefined; sent: number }[] = [];
   const server = http.createServer((request, response) => {
     const asked = Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? '')?.[1] ?? 0);
-    const start = request.headers['if-range'] === etag ? asked : 0;
-    const rest = body.subarray(start);
+    const start = !conditional || request.headers['if-range'] === etag ? asked : 0;
+    const rest = content.subarray(start);
     const part = rest.subarray(0, most);
     served.push({ start, ifRange: request.headers['if-range'] as string | undefined, sent: part.length });
-    const range = start === 0 ? {} : { 'content-range': `bytes ${start}-${body.length - 1}/${body.length}` };
+    const range = start === 0 ? {} : { 'content-range': `bytes ${start}-${content.length - 1}/${content.length}` };
     response.writeHead(start === 0 ? 200 : 206, { etag, 'content-length': rest.length, ...range });
     response.write(part, () => (part.length < rest.length ? response.destroy() : response.end()));
   });
@@ -59,4 +59,27 @@ test('S23 the next server has validators of its own: the whole is sent anew, nev
   await failover([first.origin, second.origin]).download('f', { sha256, size: body.length }, file);
   assert.deepEqual(fs.readFileSync(file), body);
   assert.equal(second.served[0]?.start, 0);
+});
+
+test('S23 a path named by its hash goes on at a server with validators of its own; what it splices there is refused and asked anew', async () => {
+  const path = `payloads/sha256/${sha256.slice(0, 2)}/${sha256}`;
+  const [first, second] = [await relay(`"${sha256}"`, 120_000), await relay('"66a1-30d40"', Number.POSITIVE_INFINITY, false)];
+  const file = join(root, 'c');
+  await failover([first.origin, second.origin]).download(path, { sha256, size: body.length }, file);
+  assert.deepEqual(fs.readFileSync(file), body);
+  assert.deepEqual(second.served, [{ start: 120_000, ifRange: undefined, sent: 80_000 }]);
+
+  const other = await relay('"66a1-30d40"', Number.POSITIVE_INFINITY, false, randomBytes(body.length));
+  const spliced = join(root, 'd');
+  const start = await relay(`"${sha256}"`, 120_000);
+  const whole = await relay(`"${sha256}"`);
+  const all = failover([start.origin, other.origin, whole.origin]);
+  await all.download(path, { sha256, size: body.length }, spliced);
+  assert.deepEqual(fs.readFileSync(spliced), body);
+  assert.deepEqual(
+    other.served.map(({ start }) => start),
+    [120_000, 0],
+    'its own whole was asked for before it was blamed',
+  );
+  assert.equal(all.report()[1]?.lastFailure?.code, 'transfer.hash');
 });
