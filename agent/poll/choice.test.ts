@@ -1,7 +1,7 @@
 // Trap 28: the order of the list, what was measured, and damping. Simulated days of relays that come and go.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import {
   CHOICE_LIMITS,
   NO_MEMORY,
