@@ -4,7 +4,7 @@ import { archive } from './archive/index.ts';
 import type { PackageSystem, SystemFormat } from './system.ts';
 
 export { currentVersion, switchTo, versionFolder } from './archive/components.ts';
-export { hostCommand, reach, seenByHost } from './host.ts';
+export { hostCommand, lastWords, reach, seenByHost } from './host.ts';
 export { waitForLocks } from './locks.ts';
 export * from './system.ts';
 

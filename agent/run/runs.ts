@@ -4,6 +4,7 @@ import type { DatabaseSync } from 'node:sqlite';
 import type { BlockedPackage, Lane } from '#manifests/decide';
 import type { Group, Hook, InstalledPackage, Inventory, RunBody } from '#manifests/schema';
 import type { InstallItem, InstallPlan, SystemFormat } from '../packages/index.ts';
+import type { WayBack } from '../snapshot/index.ts';
 import { fault, RUN_LIMITS } from './limits.ts';
 import type { ResultBook, ResultStamp } from './results.ts';
 import type { State } from './states.ts';
@@ -27,7 +28,7 @@ interface HostBefore {
 }
 
 interface TakenWay {
-  readonly kind: 'btrfs' | 'packages' | 'archive';
+  readonly kind: WayBack['kind'];
   readonly id: string;
   readonly says: string;
   /** Which of the plans it takes back. */

@@ -15,7 +15,7 @@ export interface Assessment {
 
 /** One way to take a run back. Named by the run's id; every act may be repeated after a kill and comes to the same end. */
 export interface WayBack {
-  readonly kind: 'btrfs' | 'packages' | 'archive';
+  readonly kind: 'btrfs' | 'lvm' | 'zfs' | 'packages' | 'archive';
   assess(plans: readonly InstallPlan[], context: HostContext): Promise<Assessment>;
   /** A half-taken one of the same run is removed and taken anew; a whole one stays. */
   take(run: string, plans: readonly InstallPlan[], context: HostContext): Promise<{ id: string; says: string }>;
