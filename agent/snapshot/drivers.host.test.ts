@@ -40,15 +40,15 @@ describe('restored from the tree of a snapshot that is a stand-in', { skip }, ()
   });
   after(() => lab?.close());
 
-  const snapshot = (root: string) =>
-    runOrThrow('btrfs', ['subvolume', 'snapshot', '-r', root, `${root}-snapshot`], { timeoutMs: COMMAND_MS });
+  const snapshot = (root: string, to: string) =>
+    runOrThrow('btrfs', ['subvolume', 'snapshot', '-r', root, to], { timeoutMs: COMMAND_MS });
   const pool = recorded('lvs-pool').replace('"data_percent":""', '"data_percent":"10.00"');
   const drivers: Readonly<Record<string, (root: string) => SnapshotDriver>> = {
     lvm: (root) => {
       const { command } = playedCommand(async (line) => {
         if (line.startsWith('lvs '))
           return line.endsWith('/pool') ? pool : line.endsWith('vg0-root') ? recorded('lvs-root') : '';
-        if (line.startsWith('lvcreate ')) await snapshot(root);
+        if (line.startsWith('lvcreate ')) await snapshot(root, `${root}-snapshot`);
         const place = join(root, line.split(' ').at(-1) ?? '');
         if (line.startsWith('mount '))
           await runOrThrow('mount', ['--bind', `${root}-snapshot`, place], { timeoutMs: COMMAND_MS });
@@ -60,10 +60,9 @@ describe('restored from the tree of a snapshot that is a stand-in', { skip }, ()
     zfs: (root) => {
       const { command } = playedCommand(async (line) => {
         if (line.startsWith('zfs snapshot ')) {
-          await snapshot(root);
           const place = join(root, '.zfs/snapshot', line.split('@')[1] ?? '');
           fs.mkdirSync(dirname(place), { recursive: true });
-          fs.symlinkSync(`../../../tree-zfs-snapshot`, place);
+          await snapshot(root, place);
         }
         return line.endsWith(' /') ? 'rpool/ROOT/debian\t21474836480\n' : '';
       });
