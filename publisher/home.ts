@@ -18,6 +18,8 @@ const SOURCE_KINDS = ['apt', 'rpm', 'folder'] as const;
 /** Every role that has keys of its own, in the order people meet them. */
 export const ROLES = ['root', 'targets', 'snapshot', 'timestamp', 'policy', 'catalog', 'waivers', 'halts', 'roster'] as const;
 export type Role = (typeof ROLES)[number];
+/** Signs the overlay of one site, with the site's own key; delegated as long as a delegation of the policy says so. */
+export type SiteRole = `site-${string}`;
 
 /** Roles that `targets` delegates to, with what each may sign. `*` does not cross `/`. */
 export const DELEGATED_PATHS = {
@@ -97,6 +99,8 @@ export interface PublisherHomePaths {
   readonly haltsFolder: string;
   /** Waivers, `*.yaml`; `requests/` holds what hosts ask for, `approvals/` what approvers signed. */
   readonly waiversFolder: string;
+  /** Overlays as sites signed them, `SITE.json`. */
+  readonly overlaysFolder: string;
   /** Change requests, a folder each. */
   readonly changesFolder: string;
   /** The published tree: metadata/, targets/, payloads/. */
@@ -133,6 +137,7 @@ export function homePaths(folder: string, settings?: PublisherSettings): Publish
     policyFolder: join(home, 'policy'),
     haltsFolder: join(home, 'halts'),
     waiversFolder: join(home, 'waivers'),
+    overlaysFolder: join(home, 'overlays'),
     changesFolder: join(home, 'changes'),
     repositoryFolder: resolve(home, settings?.repository ?? 'repository'),
     inboxFolder: resolve(home, settings?.inbox ?? 'inbox'),

@@ -30,7 +30,7 @@ export {
   signRequest,
   verifyRequest,
 } from './request.ts';
-export { keyIdOf, type TufKey, tufKeyOf } from './verify/keys.ts';
+export { keyIdOf, type TufKey, tufKeyOf, verifyOne } from './verify/keys.ts';
 export { matchesPattern } from './verify/paths.ts';
 export { checkBoxKey, checkSigningKey } from './verify/points.ts';
 export { nextRoot, trustedRoot } from './verify/workflow.ts';

@@ -1,11 +1,11 @@
-// `agent list · invite · approve · revoke`: the roster and the codes by which hosts ask to be in it.
+// `agent list · invite · approve · move · revoke`: the roster and the codes by which hosts ask to be in it.
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { defineFaults, EXIT } from '#manifests/errors';
 import type { CommandSpec } from '#manifests/platform/cli';
 import { readPending } from '../results/index.ts';
-import { findAgentId, invite, readRoster, revokeAgent, writeRoster } from '../roster/index.ts';
-import { approveWaiting, checkGroup } from './approve.ts';
+import { approveAgent, findAgentId, invite, readRoster, revokeAgent, writeRoster } from '../roster/index.ts';
+import { approveWaiting, checkGroup, siteOption } from './approve.ts';
 import { argument, counted, flag, homeOf, labelsOf, listOption, type Tools, table, textOption, withLock } from './common.ts';
 
 const fault = defineFaults('agent-roster', {
@@ -48,6 +48,7 @@ export function agentCommands(tools: Tools): CommandSpec[] {
         { flags: '--group <name>', says: 'group the hosts get when they are approved', required: true },
         { flags: '--title <text>', says: 'what it is for, in your words', fallback: '' },
         { flags: '--label <key=value>', says: 'label the hosts get (several times)', many: true },
+        { flags: '--site <name>', says: 'site the hosts stand at, for overlays and reports' },
         { flags: '--days <number>', says: 'how long it holds; inviteDays of the settings unless told' },
         { flags: '--uses <number>', says: 'how many hosts may be approved with it', fallback: '1' },
         {
@@ -76,6 +77,7 @@ export function agentCommands(tools: Tools): CommandSpec[] {
             group,
             title: textOption(context, 'title') ?? '',
             labels,
+            site: siteOption(textOption(context, 'site')),
             days: days === undefined ? home.settings.inviteDays : numberOf(days, '--days'),
             maxUses: numberOf(textOption(context, 'uses') ?? '1', '--uses'),
             preapproved: flag(context, 'preapproved'),
@@ -114,6 +116,7 @@ export function agentCommands(tools: Tools): CommandSpec[] {
         { flags: '--all-valid', says: 'every host that waits with a valid activation code' },
         { flags: '--group <name>', says: 'group instead of the one of the activation code' },
         { flags: '--title <text>', says: 'title instead of the name of the host' },
+        { flags: '--site <name>', says: 'site instead of the one of the activation code' },
         { flags: '--unproven', says: 'also without a valid activation code, on your own word' },
       ],
       examples: [
@@ -130,6 +133,7 @@ export function agentCommands(tools: Tools): CommandSpec[] {
             which: flag(context, 'allValid') ? 'valid' : one(argument(context, 0)),
             group: textOption(context, 'group'),
             title: textOption(context, 'title'),
+            site: siteOption(textOption(context, 'site')),
             unproven: flag(context, 'unproven'),
           });
           return {
@@ -140,6 +144,50 @@ export function agentCommands(tools: Tools): CommandSpec[] {
               approved.length > 0 ? 'Next: publisher publish' : 'nobody approved',
             ].join('\n'),
             report: { schema: 'patchferry/agent-approve', schemaVersion: 1, approved, skipped },
+          };
+        });
+      },
+    },
+    {
+      name: 'agent move',
+      summary: 'Give an approved agent another group, site, title or labels; the next publish tells it',
+      args: [{ name: '<id>', says: 'id of the agent, or its first digits' }],
+      options: [
+        { flags: '--group <name>', says: 'group from now on' },
+        { flags: '--site <name>', says: 'site from now on' },
+        { flags: '--title <text>', says: 'title from now on' },
+        { flags: '--label <key=value>', says: 'labels from now on, in place of those it has (several times)', many: true },
+      ],
+      examples: [{ line: 'publisher agent move 3f9a --site ship-7 && publisher publish', says: 'A host that goes to sea.' }],
+      async run(context) {
+        const home = homeOf(context, tools);
+        return withLock(home, 'agent move', () => {
+          const roster = readRoster(home.rosterFile);
+          const approved = roster.agents.filter(({ status }) => status === 'approved');
+          const id = findAgentId(
+            approved.map((one) => one.id),
+            argument(context, 0),
+            'of this home',
+          );
+          const before = approved.find((one) => one.id === id);
+          if (before === undefined) throw fault('nobody', 'no agent was named');
+          const group = textOption(context, 'group') ?? before.group;
+          checkGroup(home, group);
+          const site = siteOption(textOption(context, 'site')) ?? before.site;
+          const labels = listOption(context, 'label');
+          const { status: _status, since: _since, ...known } = before;
+          const entry = {
+            ...known,
+            group,
+            title: textOption(context, 'title') ?? before.title,
+            labels: labels.length === 0 ? before.labels : labelsOf(labels),
+            ...(site === undefined ? {} : { site }),
+          };
+          writeRoster(home.rosterFile, approveAgent(roster, entry, tools.clock.now()), tools.clock.now());
+          return {
+            exit: EXIT.done,
+            text: `${entry.title} (${id}) is in group ${group}${site === undefined ? '' : ` at site ${site}`}. Next: publisher publish`,
+            report: { schema: 'patchferry/agent-move', schemaVersion: 1, agent: entry },
           };
         });
       },

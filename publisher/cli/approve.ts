@@ -2,7 +2,7 @@
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { defineFaults, EXIT } from '#manifests/errors';
-import { suggestion } from '#manifests/schema';
+import { name as nameSchema, suggestion } from '#manifests/schema';
 import { agentIdOf, checkBoxKey, checkSigningKey } from '#manifests/trust';
 import type { PublisherHome } from '../home.ts';
 import { type PendingEnrolment, readPending } from '../results/index.ts';
@@ -20,6 +20,7 @@ import { policyOf } from './policy.ts';
 const fault = defineFaults('agent-roster', {
   'unknown-group': { exit: EXIT.usage, next: 'Groups are written in the policy folder; see `publisher policy check`.' },
   'no-group': { exit: EXIT.usage, next: 'Say which group: --group NAME.' },
+  site: { exit: EXIT.usage, next: 'Take lower-case letters, digits and dashes, as the delegation of the site does.' },
   unproven: {
     exit: EXIT.refused,
     next: 'Ask the owner of the host whether it is theirs; --unproven approves it on your word, without a valid activation code.',
@@ -31,6 +32,7 @@ export interface ApproveRequest {
   readonly which: 'valid' | 'preapproved' | { readonly start: string };
   readonly group?: string | undefined;
   readonly title?: string | undefined;
+  readonly site?: string | undefined;
   /** Also without a valid code; of one that is named. */
   readonly unproven?: boolean | undefined;
 }
@@ -64,7 +66,16 @@ export function approveWaiting(home: PublisherHome, now: number, request: Approv
     if (agentIdOf(one.signKey) !== one.agent)
       throw fault('unproven', `${one.agent} is not the id of its key`, { where: one.agent });
     const title = request.title ?? one.title;
-    const entry = { id: one.agent, title, group, labels: code?.labels ?? {}, signKey: one.signKey, boxKey: one.boxKey };
+    const site = request.site ?? code?.site;
+    const entry = {
+      id: one.agent,
+      title,
+      group,
+      labels: code?.labels ?? {},
+      ...(site === undefined ? {} : { site }),
+      signKey: one.signKey,
+      boxKey: one.boxKey,
+    };
     roster = approveAgent(roster, entry, now);
     if (code !== undefined && one.activation === 'valid') used.set(code.id, (used.get(code.id) ?? 0) + 1);
     approved.push({ agent: one.agent, title, group });
@@ -102,6 +113,13 @@ function whyNot(one: PendingEnrolment, codes: ReadonlyMap<string, Activation>, h
   if (one.activation === 'expired') return 'its activation code had ended';
   if (one.activation === 'unknown' || !codes.has(one.activationId)) return 'its activation code is not one of ours';
   return hasUses ? undefined : 'its activation code has no use left';
+}
+
+/** A name of a site as `--site` gives it. @throws agent-roster.site */
+export function siteOption(given: string | undefined): string | undefined {
+  if (given !== undefined && !nameSchema.safeParse(given).success)
+    throw fault('site', `"${given}" is no name of a site`, { where: '--site' });
+  return given;
 }
 
 /** @throws agent-roster.unknown-group */

@@ -10,6 +10,7 @@ import { patchCommands } from './patch.ts';
 import { policyCommands } from './policy.ts';
 import { publishCommands } from './publish.ts';
 import { reportCommands } from './report.ts';
+import { siteCommands } from './site.ts';
 import { sourceCommands } from './source.ts';
 import { stopCommands } from './stop.ts';
 import { waiverCommands } from './waiver.ts';
@@ -33,6 +34,7 @@ export function publisherProgram(tools: Tools): ProgramSpec {
       ...stopCommands(tools),
       ...waiverCommands(tools),
       ...exchangeCommands(tools),
+      ...siteCommands(tools),
       ...bundleCommands(tools),
       ...reportCommands(tools),
     ],

@@ -158,6 +158,7 @@ function publishText(report: PublishReport, home: PublisherHome): string {
     lines.push(`${report.dryRun ? 'would sign' : 'signed'} ${role} ${version} (${why})`);
   if (report.retiredKeys.length > 0)
     lines.push(`${counted(report.retiredKeys.length, 'old key file')} moved to ${join(home.keysFolder, 'retired')}`);
+  for (const remark of report.remarks) lines.push(`look at: ${remark}`);
   if (report.roles.length === 0) lines.push('nothing to publish: all is current');
   if (report.expires !== null)
     lines.push(`hosts warn after ${report.softExpires ?? '-'} and stop installing after ${report.expires}`);

@@ -47,6 +47,7 @@ test('README.md names every report that a command prints', () => {
     'patch.ts',
     'policy.ts',
     'publish.ts',
+    'site.ts',
     'source.ts',
     'stop.ts',
     'waiver.ts',

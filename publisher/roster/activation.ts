@@ -33,6 +33,8 @@ const activation = z.strictObject({
   group: name,
   title: line(255),
   labels,
+  /** Site the hosts stand at. */
+  site: name.optional(),
   created: moment,
   expires: moment,
   uses: count,
@@ -82,6 +84,7 @@ export interface InviteRequest {
   readonly group: string;
   readonly title: string;
   readonly labels: Readonly<Record<string, string>>;
+  readonly site?: string | undefined;
   readonly days: number;
   readonly maxUses: number;
   readonly preapproved?: boolean | undefined;
@@ -104,6 +107,7 @@ export function invite(file: string, request: InviteRequest): { code: string; en
     group: request.group,
     title: request.title,
     labels: { ...request.labels },
+    ...(request.site === undefined ? {} : { site: request.site }),
     created: utcSeconds(request.now),
     expires: utcSeconds(request.now + request.days * 86_400_000),
     uses: 0,

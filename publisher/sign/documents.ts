@@ -21,7 +21,7 @@ import {
   type WaiverAnswer,
   type WaiverAnswers,
 } from '#manifests/schema';
-import type { Role } from '../home.ts';
+import type { Role, SiteRole } from '../home.ts';
 import type { ResolvedPolicy, Stop } from '../policy/index.ts';
 import type { Published } from './published.ts';
 
@@ -29,7 +29,7 @@ import type { Published } from './published.ts';
 export interface TargetDocument {
   /** TUF target path, `catalogs/debian-12.json.zst`. */
   readonly path: string;
-  readonly role: Role;
+  readonly role: Role | SiteRole;
   readonly bytes: Uint8Array;
   readonly sha256: string;
   readonly state: 'new' | 'changed' | 'same';

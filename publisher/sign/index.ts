@@ -1,6 +1,7 @@
 // Keys at rest, the publication of the repository, and the check of any repository with public keys only.
 export * from './keyring.ts';
 export { signedKeys } from './metadata.ts';
+export * from './overlays.ts';
 export * from './passphrase.ts';
 export * from './publish.ts';
 export { pinnedRoot, readPublished } from './published.ts';

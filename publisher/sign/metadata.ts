@@ -14,7 +14,7 @@ import {
   signMetadata,
   tufKeyOf,
 } from '#manifests/trust';
-import { DELEGATED_PATHS, type PublisherSettings, ROLES, type Role } from '../home.ts';
+import { DELEGATED_PATHS, type PublisherSettings, ROLES, type Role, type SiteRole } from '../home.ts';
 import type { TargetDocument } from './documents.ts';
 import type { KeyRegister, Keyring, RoleKeys } from './keyring.ts';
 import type { Published } from './published.ts';
@@ -41,6 +41,16 @@ export interface RoleStep {
   readonly former: RoleKeys | undefined;
 }
 
+/** A site's own role: whose keys sign it, and its file as the site signed it. */
+export interface SiteSigning {
+  readonly role: SiteRole;
+  /** Public keys of the delegation, hex; any one of them signs. */
+  readonly keys: readonly string[];
+  readonly paths: readonly string[];
+  /** Null while the site has signed nothing, or nothing that holds. */
+  readonly file: { readonly version: number; readonly bytes: Uint8Array } | null;
+}
+
 export interface PlanInput {
   readonly published: Published;
   readonly register: KeyRegister;
@@ -52,6 +62,8 @@ export interface PlanInput {
   readonly now: number;
   /** Sign the timestamp anew even when nothing changed. */
   readonly refresh: boolean;
+  /** Sites that may have a role; those that are published stay as they are when left out. */
+  readonly sites?: readonly SiteSigning[] | undefined;
   /** Sign these roles alone, whatever else is due; every role unless told. */
   readonly only?: readonly Role[] | undefined;
 }
@@ -86,13 +98,13 @@ export function planMetadata(input: PlanInput): RoleStep[] {
   }
   if (!published.files.has('targets')) plan('targets', 'first');
   else if (rekeyed('targets') || DELEGATED_ROLES.some(rekeyed)) plan('targets', 'keys');
-  else if (pathsChanged(published)) plan('targets', 'content');
+  else if (delegationsChanged(input)) plan('targets', 'content');
   else if (old('targets')) plan('targets', 'renewal');
 
   if (TOP.some(rekeyed)) plan('root', 'keys');
   else if (old('root')) plan('root', 'renewal');
 
-  const belowSnapshot = [...steps.keys()].some((role) => role !== 'root');
+  const belowSnapshot = [...steps.keys()].some((role) => role !== 'root') || sitesChanged(input);
   if (!published.files.has('snapshot')) plan('snapshot', 'first');
   else if (belowSnapshot) plan('snapshot', 'content');
   else if (rekeyed('snapshot')) plan('snapshot', 'keys');
@@ -149,9 +161,26 @@ export async function signPlan(
   meta['targets'] = await settle('targets', (step) =>
     buildTargets({
       ...common(step),
-      delegations: DELEGATED_ROLES.map((name) => ({ name, ...keysOf(name), terminating: true, paths: DELEGATED_PATHS[name] })),
+      delegations: [
+        ...DELEGATED_ROLES.map((name) => ({ name, ...keysOf(name), terminating: true, paths: DELEGATED_PATHS[name] })),
+        ...delegatedSites(input).map(({ role, keys, paths }) => ({
+          name: role,
+          keys: keys.map(tufKeyOf),
+          threshold: 1,
+          terminating: true,
+          paths,
+        })),
+      ],
     }),
   );
+  // What a snapshot listed once stays listed (5.5.5), also after its delegation ended.
+  for (const [name, entry] of listedBefore(published)) if (!(name in meta) && isSite(name)) meta[name] = entry;
+  for (const { role, file } of input.sites ?? []) {
+    if (file === null) continue;
+    const { version, bytes } = file;
+    meta[role] = { version, length: bytes.length, sha256: sha256Of(bytes) };
+    if (published.files.get(role)?.version !== version) files.push({ path: metadataPath(`${version}.${role}.json`), bytes });
+  }
   const snapshot = await settle('snapshot', (step) => buildSnapshot({ ...common(step), meta }));
   await settle('timestamp', (step) =>
     buildTimestamp({ ...common(step), snapshot, softExpires: now + input.settings.softExpiresDays * DAY_MS }),
@@ -220,15 +249,82 @@ function contentChanged(published: Published, role: Role, documents: readonly Ta
   return here.length !== wanted.length || wanted.some(({ path, sha256 }) => published.targets.get(path)?.sha256 !== sha256);
 }
 
-/** Whether the published delegations allow other paths than this version of the publisher signs. */
-function pathsChanged(published: Published): boolean {
-  const { delegations } = (published.files.get('targets')?.signed ?? {}) as {
-    delegations?: { roles: { name: string; paths?: string[] }[] };
+/** Whether the published delegations are others, or allow other paths, than what would be signed now. */
+function delegationsChanged(input: PlanInput): boolean {
+  const { delegations } = (input.published.files.get('targets')?.signed ?? {}) as {
+    delegations?: { keys: TufKeys; roles: (TufRole & { name: string; paths?: string[] })[] };
   };
-  return DELEGATED_ROLES.some((role) => {
-    const paths = delegations?.roles.find(({ name }) => name === role)?.paths ?? [];
-    return paths.toSorted().join() !== [...DELEGATED_PATHS[role]].toSorted().join();
-  });
+  const pathsOf = (role: string) => delegations?.roles.find(({ name }) => name === role)?.paths ?? [];
+  const other = (a: readonly string[], b: readonly string[]) => a.toSorted().join() !== b.toSorted().join();
+  if (DELEGATED_ROLES.some((role) => other(pathsOf(role), DELEGATED_PATHS[role]))) return true;
+  if (input.sites === undefined) return false;
+  const wanted = delegatedSites(input);
+  const here = delegations?.roles.filter(({ name }) => isSite(name)) ?? [];
+  return (
+    other(
+      here.map(({ name }) => name),
+      wanted.map(({ role }) => role),
+    ) ||
+    wanted.some(({ role, keys, paths }) => {
+      const ids = here.find(({ name }) => name === role)?.keyids ?? [];
+      return (
+        other(pathsOf(role), paths) ||
+        other(
+          ids,
+          keys.map((key) => keyIdOf(tufKeyOf(key))),
+        )
+      );
+    })
+  );
+}
+
+const isSite = (role: string): role is SiteRole => role.startsWith('site-');
+
+/**
+ * Sites that are delegated: those whose file is here and holds, and those that have never signed. A site whose listed file does
+ * not hold (its key was changed) is left out until it has signed anew, or every host would refuse the whole repository.
+ */
+function delegatedSites({ published, sites }: PlanInput): readonly SiteSigning[] {
+  const listed = listedBefore(published);
+  if (sites !== undefined) return sites.filter(({ role, file }) => file !== null || !listed.has(role));
+  const { delegations } = (published.files.get('targets')?.signed ?? {}) as {
+    delegations?: { keys: TufKeys; roles: (TufRole & { name: string; paths?: string[] })[] };
+  };
+  return (delegations?.roles ?? []).flatMap(({ name, keyids, paths }) =>
+    isSite(name)
+      ? [
+          {
+            role: name,
+            keys: keyids.flatMap((id) => delegations?.keys[id]?.keyval.public ?? []),
+            paths: paths ?? [],
+            file: null,
+          },
+        ]
+      : [],
+  );
+}
+
+/** Whether a site has signed something that is not published yet. */
+function sitesChanged({ published, sites }: PlanInput): boolean {
+  const listed = listedBefore(published);
+  return (sites ?? []).some(({ role, file }) => file !== null && listed.get(role)?.version !== file.version);
+}
+
+/** What the published snapshot lists, by role. */
+function listedBefore(published: Published): Map<string, MetaInput> {
+  const { meta = {} } = (published.files.get('snapshot')?.signed ?? {}) as {
+    meta?: Record<string, { version: number; length?: number; hashes?: { sha256?: string } }>;
+  };
+  return new Map(
+    Object.entries(meta).map(([name, { version, length, hashes }]) => [
+      name.replace(/\.json$/, ''),
+      {
+        version,
+        ...(length === undefined ? {} : { length }),
+        ...(hashes?.sha256 === undefined ? {} : { sha256: hashes.sha256 }),
+      },
+    ]),
+  );
 }
 
 function softLeft(signed: Readonly<Record<string, unknown>>, now: number): number {

@@ -22,6 +22,7 @@ import {
 } from './documents.ts';
 import { type KeyRegister, type Keyring, retireKeys } from './keyring.ts';
 import { type PlanInput, planMetadata, type RoleStep, signPlan } from './metadata.ts';
+import { sitesToSign } from './overlays.ts';
 import { type Published, readPublished } from './published.ts';
 import { readReserved, reserve } from './reserved.ts';
 import { lackingPackages, onlyLacking } from './wanted.ts';
@@ -36,7 +37,8 @@ const fault = defineFaults('publish', {
 });
 
 /** Runs older than this say nothing of how long a patch takes. */
-const HISTORY_MS = 180 * 86_400_000;
+const DAY_MS = 86_400_000;
+const HISTORY_MS = 180 * DAY_MS;
 /** Approvals may depend on what payloads tell of severity, so that fetching can approve more; at most so many rounds. */
 const FETCH_ROUNDS = 4;
 
@@ -76,6 +78,8 @@ export interface PublishReport {
   readonly expires: string | null;
   readonly softExpires: string | null;
   readonly retiredKeys: readonly string[];
+  /** What is left out, and why: overlays of sites. */
+  readonly remarks: readonly string[];
 }
 
 /**
@@ -96,8 +100,10 @@ export async function publish(options: PublishOptions): Promise<PublishReport> {
     const signed = { kev: feed?.value ?? null, ...(await publishedPolicy(published)) };
     const facts = factsOf(signed, options.roster, knowledge, utcSeconds(now - HISTORY_MS));
     const fetched = await fetchAndResolve(options, published, store, { now, facts });
+    const sites = sitesToSign(home, fetched.policy.delegations, published, now, home.settings.expiresDays.timestamp * DAY_MS);
     const documents = [
       ...fetched.targets,
+      ...sites.documents,
       ...(feed === null ? [] : [feed.target]),
       ...(await settlePolicyAndRoster(
         published,
@@ -111,6 +117,7 @@ export async function publish(options: PublishOptions): Promise<PublishReport> {
       register: options.register,
       documents,
       settings: home.settings,
+      sites: sites.sites,
       reserved,
       now,
       // New payloads alone change no document; a new timestamp makes relays look again.
@@ -148,6 +155,7 @@ export async function publish(options: PublishOptions): Promise<PublishReport> {
       expires: textOf(timestamp?.['expires']),
       softExpires: textOf(timestamp?.['softExpires']),
       retiredKeys,
+      remarks: sites.remarks,
     };
   } finally {
     knowledge.close();
