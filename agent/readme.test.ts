@@ -6,12 +6,13 @@ import { test } from 'node:test';
 import { declaredFaults } from '#manifests/errors';
 import { agentProgram } from './cli/index.ts';
 import './outbox/index.ts';
+import './owner/index.ts';
 import './poll/index.ts';
 import { describeStates } from './run/index.ts';
 import './service/index.ts';
 
 const FILE = join(import.meta.dirname, 'README.md');
-const OWN = ['agent', 'outbox', 'poll', 'run'];
+const OWN = ['agent', 'outbox', 'owner', 'poll', 'run'];
 
 function errorsTable(): string {
   const rows = declaredFaults()

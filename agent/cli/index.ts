@@ -122,6 +122,90 @@ const commands: readonly CommandSpec[] = [
     run: later(async () => (await import('./once.ts')).rollback),
   },
   {
+    name: 'window list',
+    summary: 'the next openings of every window of this host, which may be chosen, and what its owner chose',
+    options: [{ flags: '--next <n>', says: 'openings of each window (3 unless given)' }],
+    examples: [{ line: 'patchferry-agent window list --next 12', says: 'in UTC and in the zone of this host' }],
+    run: later(async () => (await import('./window.ts')).listWindows),
+  },
+  {
+    name: 'window choose',
+    summary: 'of the windows that the group offers its owners, take this one',
+    args: [{ name: '<window>', says: 'name of a window that `window list` marks' }],
+    examples: [
+      { line: 'patchferry-agent window choose sunday-night', says: 'told to the publisher; refused beyond the offer' },
+    ],
+    run: later(async () => (await import('./window.ts')).chooseWindow),
+  },
+  {
+    name: 'window defer',
+    summary: 'put installations off, as far as the group lets its owners; never past a deadline',
+    options: [{ flags: '--until <when>', says: 'a day by this host’s clock, or a moment in UTC', required: true }],
+    examples: [{ line: 'patchferry-agent window defer --until 2026-03-01', says: 'nothing but emergencies before March 2' }],
+    run: later(async () => (await import('./window.ts')).deferInstalls),
+  },
+  {
+    name: 'window clear',
+    summary: 'take back what the owner chose: every window counts, nothing is put off',
+    examples: [{ line: 'patchferry-agent window clear', says: 'exit 3 when nothing was chosen' }],
+    run: later(async () => (await import('./window.ts')).clearChoice),
+  },
+  {
+    name: 'waiver request',
+    summary: 'ask for an exception: signed, sealed, and answered by the approvers of the group',
+    args: [{ name: '<patch>', says: 'patch, source, package (with *) or CVE' }],
+    options: [
+      { flags: '--until <when>', says: 'a day by this host’s clock, or a moment in UTC', required: true },
+      { flags: '--reason <text>', says: 'why the risk is taken', required: true },
+      { flags: '--from <when>', says: 'when it begins (now unless given)' },
+      {
+        flags: '--response <kind>',
+        says: 'what is done about the risk',
+        choices: ['accept', 'mitigate', 'transfer', 'avoid'],
+        fallback: 'accept',
+      },
+      { flags: '--control <text>', says: 'what keeps the risk down meanwhile' },
+      {
+        flags: '--check <word>',
+        says: 'program that proves the control, and each of its arguments, one --check each; the waiver counts while it passes',
+        many: true,
+      },
+    ],
+    examples: [
+      {
+        line: 'patchferry-agent waiver request CVE-2024-5535 --until 2026-03-31 --reason "the till is certified until then"',
+        says: 'counts only once approvers have signed it',
+      },
+      {
+        line: 'patchferry-agent waiver request nginx --until 2026-03-31 --reason "relaunch" --response mitigate --control "port closed" --check systemctl --check is-active --check nftables',
+        says: 'with a compensating control that is checked here',
+      },
+    ],
+    run: later(async () => (await import('./waiver.ts')).requestWaiver),
+  },
+  {
+    name: 'waiver list',
+    summary: 'what was asked for on this host and what became of it; waivers that are about it and when they end',
+    examples: [{ line: 'patchferry-agent waiver list', says: 'from the last verified state' }],
+    run: later(async () => (await import('./waiver.ts')).listWaivers),
+  },
+  {
+    name: 'gate',
+    summary: 'exit 0 only when this host is at the level that policy requires: before it is handed to its user',
+    options: [
+      {
+        flags: '--wait <minutes>',
+        says: 'bring the host up as policy lets it, for so long at most; without it nothing is installed',
+      },
+      { flags: '--offline', says: 'ask no relay: judge by what was verified last' },
+    ],
+    examples: [
+      { line: 'patchferry-agent gate', says: 'one look; exit 0 ready, 1 or 4 not, 5 expired, 7 hands needed, 8 no relay' },
+      { line: 'patchferry-agent gate --wait 30', says: 'for a machine that was resumed, put back or cloned' },
+    ],
+    run: later(async () => (await import('./gate.ts')).gate),
+  },
+  {
     name: 'doctor',
     summary: 'look for what would keep this agent from working, each with what to do',
     examples: [{ line: 'patchferry-agent doctor', says: 'exit 0 when everything is well, 1 otherwise' }],

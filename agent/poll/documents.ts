@@ -24,6 +24,7 @@ import {
   type SignedRecall,
   type SignedWaiver,
   sha256Of,
+  type WaiverAnswer,
 } from '#manifests/schema';
 import { fault } from './faults.ts';
 
@@ -40,6 +41,8 @@ export const catalogPath = (product: string) => `catalogs/${product}.json.zst`;
 export const HALTS = 'halts/';
 export const RECALLS = 'policy/recalls/';
 export const WAIVERS = 'waivers/';
+/** What became of requests; fetched by hosts that asked. */
+export const ANSWERS_PATH = 'answers/waivers.json.zst';
 export const delegationPath = (site: string) => `policy/sites/${site}.json.zst`;
 export const overlayPath = (site: string) => `sites/${site}/overlay.json.zst`;
 
@@ -60,6 +63,8 @@ export interface PolicyView {
   readonly halts: readonly SignedHalt[];
   readonly recalls: readonly SignedRecall[];
   readonly waivers: readonly SignedWaiver[];
+  /** To requests of this host. */
+  readonly answers: readonly WaiverAnswer[];
   /** What this host's site may do and does; null when it has none. */
   readonly site: { readonly delegation: SignedDelegation; readonly overlay: SignedOverlay } | null;
   /** Hashes of the documents as they lie on the disk. */
@@ -79,6 +84,7 @@ const EMPTY_VIEW: PolicyView = {
   halts: [],
   recalls: [],
   waivers: [],
+  answers: [],
   site: null,
   catalogDocuments: [],
   baselineDocuments: [],
@@ -233,6 +239,7 @@ export function openDocuments(folder: string): DocumentStore {
         ...named('recall', RECALLS).map(({ value }) => value),
       ],
       waivers: named('waiver', WAIVERS).map(({ value }) => value),
+      answers: named('waiver-answers', ANSWERS_PATH).flatMap(({ value }) => value.answers.filter((one) => one.agent === agent)),
       site: siteOf(member?.site),
       catalogDocuments: catalogs.map(({ sha256 }) => sha256),
       baselineDocuments: baselines.map(({ value, sha256 }) => ({ name: value.name, product: value.product, sha256 })),

@@ -8,6 +8,7 @@ import type { Fetcher, Origin } from '#manifests/transfer';
 import type { TrustClient } from '#manifests/trust';
 import {
   ACKS_PATH,
+  ANSWERS_PATH,
   baselinePath,
   catalogPath,
   type DocumentList,
@@ -37,6 +38,8 @@ export interface SyncRequest {
   readonly agent: string | null;
   /** By hand: relays that rest are asked all the same, last. */
   readonly eager: boolean;
+  /** This host has asked for waivers: what became of that is fetched too. */
+  readonly asked?: boolean | undefined;
   /** Documents that an unfinished run still needs. */
   readonly keep: readonly string[];
   readonly signal?: AbortSignal | undefined;
@@ -107,7 +110,7 @@ async function fetchDocuments(request: SyncRequest, origin: Fetcher, changed: bo
 }
 
 async function collectDocuments(
-  { trust, documents, agent, signal }: SyncRequest,
+  { trust, documents, agent, signal, asked }: SyncRequest,
   origin: Fetcher,
 ): Promise<{ list: DocumentList }> {
   const list: { path: string; sha256: string }[] = [];
@@ -149,6 +152,7 @@ async function collectDocuments(
     else if (path.startsWith(RECALLS)) await load('recall', path);
     else if (path.startsWith(WAIVERS)) await load('waiver', path);
   }
+  if (asked === true && member !== undefined) await load('waiver-answers', ANSWERS_PATH);
   if (member?.site !== undefined) {
     await load('site-delegation', delegationPath(member.site));
     await load('site-overlay', overlayPath(member.site));

@@ -26,6 +26,7 @@ export const fault = defineFaults('agent', {
   },
   'no-such-patch': { exit: EXIT.usage, next: '`agent scan` lists the patches that concern this host.' },
   'not-kept': { exit: EXIT.usage, next: '`agent history` shows the runs and which can still be taken back.' },
+  usage: { exit: EXIT.usage, next: 'Add --help for the options and examples.' },
   'not-systemd': { exit: EXIT.usage, next: 'Start `agent run` by whatever supervises services on this host.' },
   'not-root': { exit: EXIT.usage, next: 'Run it as root.' },
 });

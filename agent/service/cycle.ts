@@ -6,6 +6,7 @@ import { utcSeconds } from '#manifests/platform/clock';
 import { takeLock } from '#manifests/platform/lock';
 import type { Inventory } from '#manifests/schema';
 import { tellAlert } from '../outbox/index.ts';
+import { requestsOf } from '../owner/index.ts';
 import { isRefusal, type PolicyView, syncOnce } from '../poll/index.ts';
 import { beginRun, HANDS_NEEDED, oneLine, type RunEnd, type RunWorld, setPause, takeUp } from '../run/index.ts';
 import type { Agent } from './agent.ts';
@@ -27,6 +28,8 @@ export interface CycleOptions {
   readonly offline?: boolean | undefined;
   /** By hand: failures, rolled-back sets and their pauses are forgotten first. */
   readonly retry: boolean;
+  /** Poll, look and tell; nothing is taken up, fetched or installed. */
+  readonly lookOnly?: boolean | undefined;
   /** Evaluate only when the poll brought something new, or this moment (ms) has come. */
   readonly onlyAfter?: number | undefined;
   readonly say: (line: string) => void;
@@ -94,7 +97,8 @@ class Cycle {
   async run(): Promise<CycleReport> {
     const tally = this.#tally;
     if (this.#options.retry) this.#forget();
-    const taken = await takeUp(this.#world);
+    const looking = this.#options.lookOnly === true;
+    const taken = looking ? undefined : await takeUp(this.#world);
     if (taken !== undefined && !tally.took(taken)) return this.#report();
     const damaged = this.#view.damaged !== null;
     if (this.#options.offline === true) tally.note('Sync', 'no relay was asked');
@@ -108,7 +112,7 @@ class Cycle {
       tally.nextAt = this.#options.onlyAfter ?? null;
       return this.#report();
     }
-    await sweep(this.#agent, this.#view, this.#world);
+    if (!looking) await sweep(this.#agent, this.#view, this.#world);
     await this.#decideAndRun();
     if (this.#options.offline !== true) await this.#tell();
     return this.#report();
@@ -131,6 +135,7 @@ class Cycle {
       agent: keys?.id ?? null,
       eager: this.#options.eager,
       keep: journal.runs.open()?.data.catalogs ?? [],
+      asked: requestsOf(journal).length > 0,
       signal: this.#options.signal,
     });
     const synced = outcome.kind === 'synced';
@@ -174,6 +179,7 @@ class Cycle {
       return;
     }
     let evaluation = await this.#look();
+    if (this.#options.lookOnly === true) return;
     const undone = await takeBackRecalled(evaluation, await this.#making());
     if (undone !== undefined) {
       if (!tally.took(undone)) return;

@@ -3,19 +3,17 @@
 import * as fs from 'node:fs';
 import { isFault } from '#manifests/errors';
 import { pause } from '#manifests/platform/clock';
-import { nextSlotAt, POLL_LIMITS, slotOf } from '../poll/index.ts';
+import { nextSlotAt, slotOf } from '../poll/index.ts';
 import { asRunError } from '../run/index.ts';
 import type { Agent } from './agent.ts';
 import { lastCycle, runCycle } from './cycle.ts';
-import { noteSleep } from './wake.ts';
+import { notePoll, pollMinutes } from './rhythm.ts';
 
 /** Files that change whenever packages do, by whomever. */
 const PACKAGE_DATABASES = ['/var/lib/dpkg/status'] as const;
 
 /** Where the time of the last poll's slot is kept. */
 const LAST_SLOT = 'poll.slot';
-/** And the moment of it, milliseconds of trusted time: what lies between two is sleep when it is long. */
-const LAST_POLL = 'poll.at';
 
 /** The part of a minute that a tick waits, so that hosts with the same interval do not poll in the same second. */
 const MINUTE_MS = 60_000;
@@ -27,21 +25,13 @@ const MINUTE_MS = 60_000;
 export async function keepRunning(agent: Agent, signal: AbortSignal): Promise<void> {
   let dueAt = lastCycle(agent)?.nextAt ?? undefined; // a window that opens must not be missed by a restart
   let database = stampOfDatabases();
-  const minutes = () => {
-    const { member, group } = agent.documents.view(agent.keys?.id ?? null);
-    return (
-      agent.settings.pollMinutes ?? (member === null ? POLL_LIMITS.waitingMinutes : (group?.pollMinutes ?? POLL_LIMITS.minutes))
-    );
-  };
+  const minutes = () => pollMinutes(agent);
   const id = agent.keys?.id ?? '';
 
   const cycle = async (): Promise<void> => {
     const now = agent.clock.now();
     agent.journal.setMeta(LAST_SLOT, String(slotOf(id, minutes(), now)));
-    const woke = agent.trustedNow();
-    const before = Number(agent.journal.meta(LAST_POLL) ?? woke);
-    if (noteSleep(agent.journal, before, woke, minutes() * MINUTE_MS)) dueAt = undefined;
-    agent.journal.setMeta(LAST_POLL, String(woke));
+    if (notePoll(agent)) dueAt = undefined;
     const stamp = stampOfDatabases();
     const changed = stamp !== database;
     database = stamp;

@@ -23,7 +23,7 @@ export function noteSleep(journal: Journal, asleepSince: number, wokeAt: number,
 }
 
 /** The last long sleep, as the decision wants it; null when there was none. */
-export function wakeOf(journal: Journal): Wake | null {
+export function wakeOf(journal: Pick<Journal, 'meta'>): Wake | null {
   const text = journal.meta(WAKE);
   return text === undefined ? null : (JSON.parse(text) as Wake);
 }
@@ -32,6 +32,12 @@ export function wakeOf(journal: Journal): Wake | null {
 export function noteRun(journal: Journal): void {
   const wake = wakeOf(journal);
   if (wake !== null && !wake.ranSince) journal.setMeta(WAKE, JSON.stringify({ ...wake, ranSince: true }));
+}
+
+/** Given to its user: what was to be done before that is done. */
+export function noteHandedOver(journal: Pick<Journal, 'meta' | 'setMeta'>): void {
+  const wake = wakeOf(journal);
+  if (wake !== null && !wake.handedOver) journal.setMeta(WAKE, JSON.stringify({ ...wake, handedOver: true }));
 }
 
 /** What is to be told of a sleep that has not been told yet; undefined where it cost no window. */

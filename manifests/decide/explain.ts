@@ -11,7 +11,7 @@ import { turnOf } from './rollout.ts';
 import { type Policy, policyOf, type Standing } from './standing.ts';
 import { standingSays } from './states.ts';
 import type { Who } from './targeting.ts';
-import { byText, counted, fewOf, momentOf } from './text.ts';
+import { byText, counted, fewOf, inZone, momentOf } from './text.ts';
 import { hostWaivers, type WaiverCover, waiverCover } from './waiver.ts';
 import type { WindowState } from './window.ts';
 
@@ -246,14 +246,6 @@ function nextSays(finding: PatchFinding, evaluation: Evaluation, holds: readonly
     default:
       return 'nothing';
   }
-}
-
-/** `2026-03-29T01:00:00Z`, and the wall time of the zone beside it. */
-function inZone(at: number, zone: string): string {
-  const utc = momentOf(at);
-  if (zone === 'UTC') return utc;
-  const wall = Temporal.Instant.fromEpochMilliseconds(at).toZonedDateTimeISO(zone).toPlainDateTime();
-  return `${utc} (${wall.toString({ smallestUnit: 'minute' }).replace('T', ' ')} ${zone})`;
 }
 
 function textOf(

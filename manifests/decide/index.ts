@@ -21,6 +21,7 @@ export { type FuseReport, type FuseState, fuseState } from './fuse.ts';
 export { generatedFleet } from './generated-fleet.ts';
 export { scheduleOf } from './host.ts';
 export { type KevIndex, type KevListing, kevFrom, kevIndex, kevOf } from './kev.ts';
+export { nextOpenings, type Opening } from './openings.ts';
 export { NO_SITE, type OverlayInput, type RefusedItem, type SiteRules, siteRules } from './overlay.ts';
 export { matches } from './pattern.ts';
 export { type KeptWayBack, type RollbackOrder, readStop, recallsOf, rollbackOrder, type Stop, stopsOf } from './recall.ts';
@@ -76,6 +77,7 @@ export {
   type TargetingProblem,
   type Who,
 } from './targeting.ts';
+export { inZone } from './text.ts';
 export {
   approversOf,
   type ControlResult,

@@ -24,6 +24,14 @@ export function oneLine(text: string): string {
     .replace(/\uFFFD$/, '')}…`;
 }
 
+/** `2026-03-29T01:00:00Z`, and the wall time of the zone beside it. @param at milliseconds */
+export function inZone(at: number, zone: string): string {
+  const utc = momentOf(at);
+  if (zone === 'UTC') return utc;
+  const wall = Temporal.Instant.fromEpochMilliseconds(at).toZonedDateTimeISO(zone).toPlainDateTime();
+  return `${utc} (${wall.toString({ smallestUnit: 'minute' }).replace('T', ' ')} ${zone})`;
+}
+
 /** `1 patch`, `3 patches`. */
 export function counted(count: number, one: string, many = `${one}s`): string {
   return `${count} ${count === 1 ? one : many}`;

@@ -29,6 +29,8 @@ export interface TestHost {
   /** Enrols and is approved; the publication then always has this host as member. */
   enrol(as?: Partial<RosterAgent>): Promise<void>;
   publish(publication: Partial<Publication>): Promise<void>;
+  /** Who is approved. */
+  members(): readonly RosterAgent[];
   /** Content of the component in use; null when there is none. */
   tool(): string | null;
   journal(): Journal;
@@ -88,6 +90,7 @@ export async function makeHost(): Promise<TestHost> {
       if (keys === undefined) throw new Error('no keys');
       members = [{ ...memberOf({ id: keys.id, signKey: keys.sign.publicKey, boxKey: keys.box.publicKey }), ...as }];
     },
+    members: () => members,
     tool() {
       const file = join(archiveRoot, 'tool', 'current', 'tool');
       return fs.existsSync(file) ? fs.readFileSync(file, 'utf8') : null;

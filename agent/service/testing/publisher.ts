@@ -22,6 +22,7 @@ import {
   type SignedRecall,
   type SignedWaiver,
   sha256Of,
+  type WaiverAnswer,
 } from '#manifests/schema';
 import {
   buildRoot,
@@ -64,6 +65,8 @@ export interface Publication {
   readonly recalls?: readonly SignedRecall[];
   /** As they are: the approvals inside are the test's. */
   readonly waivers?: readonly SignedWaiver[];
+  /** To requests for waivers. */
+  readonly answers?: readonly WaiverAnswer[];
   /** Its overlay is signed with a key of the site. */
   readonly site?: { readonly delegation: SignedDelegation; readonly overlay: SignedOverlay };
   /** TUF's own expiry, ms. */
@@ -225,7 +228,7 @@ export async function makePublisher(folder: string): Promise<TestPublisher> {
           },
           { name: 'roster', ...keys('roster'), paths: ['roster/*'] },
           { name: 'halts', ...keys('halts'), paths: ['halts/*'] },
-          { name: 'waivers', ...keys('waivers'), paths: ['waivers/*'] },
+          { name: 'waivers', ...keys('waivers'), paths: ['waivers/*', 'answers/*'] },
           { name: 'site-yard', ...keys('site-yard'), paths: ['sites/yard/*'] },
         ],
       }),
@@ -239,7 +242,13 @@ export async function makePublisher(folder: string): Promise<TestPublisher> {
 }
 
 /** Halts, recalls, waivers and what a site adds, as documents with the role that signs each. */
-function exceptional({ stops = [], recalls = [], waivers = [], site }: Publication): [Role, string, Uint8Array][] {
+function exceptional({
+  stops = [],
+  recalls = [],
+  waivers = [],
+  answers = [],
+  site,
+}: Publication): [Role, string, Uint8Array][] {
   return [
     ...stops.map((stop): [Role, string, Uint8Array] => [
       'halts',
@@ -256,6 +265,15 @@ function exceptional({ stops = [], recalls = [], waivers = [], site }: Publicati
       `waivers/${one.name}.json.zst`,
       encodeDocument('waiver', one),
     ]),
+    ...(answers.length === 0
+      ? []
+      : ([
+          [
+            'waivers',
+            'answers/waivers.json.zst',
+            encodeDocument('waiver-answers', { schema: 'patchferry/waiver-answers', schemaVersion: 1, answers: [...answers] }),
+          ],
+        ] satisfies [Role, string, Uint8Array][])),
     ...(site === undefined
       ? []
       : ([
