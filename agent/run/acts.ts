@@ -10,6 +10,7 @@ import { batchesOf, describeBatches, installInBatches, notInstalled, partOf, pau
 import { runHooks } from './hooks.ts';
 import { fault, RUN_LIMITS } from './limits.ts';
 import { noteNeed, rebootNeed, restartServices, wantsReboot } from './need.ts';
+import { inTheWay, lookAndMend } from './prechecks.ts';
 import { cleanText, oneLine, type RunData, type RunError, versionsOf } from './runs.ts';
 import type { Event, State } from './states.ts';
 import type { RunWorld } from './world.ts';
@@ -148,15 +149,12 @@ function planPolicy({ group }: RunData) {
 async function precheck(attempt: Attempt): Promise<Came> {
   const { data, world } = attempt;
   const context = contextOf(attempt, world.signal);
-  const found = [];
-  for (const plan of data.plans) {
-    const system = world.hands.systems[plan.format];
-    found.push(...(await system.precheck(plan, { freeBytes: data.group?.freeBytes ?? 0 }, context)));
-  }
-  const wrong = found.filter(({ ok }) => !ok);
-  if (wrong.length > 0) return bad('stop', 'precheck', wrong.map(({ name, says }) => `${name}: ${says}`).join('; '));
+  const found = await lookAndMend(attempt, context);
+  const wrong = inTheWay(found);
+  if (wrong !== undefined) return bad('stop', wrong.later ? 'precheck-later' : 'precheck', wrong.says);
   data.health = await healthOf(attempt, 'before', world.signal);
-  return { on: 'ok', says: found.map(({ name }) => name).join(', ') || 'nothing to check' };
+  const noted = found.filter(({ ok }) => !ok).map(({ name, says }) => `; noted: ${name}: ${says}`);
+  return { on: 'ok', says: `${found.map(({ name }) => name).join(', ') || 'nothing to check'}${noted.join('')}` };
 }
 
 /** Runs the group's checks. They are judged only after the change; how they were before helps to understand that. */

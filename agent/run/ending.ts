@@ -45,8 +45,9 @@ export async function fail(attempt: Attempt): Promise<Ended> {
   if (!data.touched && data.rollback === 'none') {
     const code = data.error?.code ?? '';
     const refused =
-      /^(?:run\.(?:precheck|hook|hook-later|no-way-back|window-closed|kept-back|blocked|no-package-system))$/.test(code) ||
-      !/^(?:run|transfer|files|repository|process|wayback)\./.test(code);
+      /^(?:run\.(?:precheck|precheck-later|hook|hook-later|no-way-back|window-closed|kept-back|blocked|no-package-system))$/.test(
+        code,
+      ) || !/^(?:run|transfer|files|repository|process|wayback)\./.test(code);
     return end(attempt, refused ? 'refused' : 'failed', 'nothing was changed on the host');
   }
   return data.rollback === 'done'
@@ -77,7 +78,10 @@ async function end(attempt: Attempt, outcome: RunBody['outcome'], says: string):
       journal.backOff.clear(digest);
       pausePatches(attempt, now);
     } else {
-      const line = data.error?.code.startsWith('transfer.') === true || data.error?.code === 'run.hook-later';
+      const line =
+        data.error?.code.startsWith('transfer.') === true ||
+        data.error?.code === 'run.hook-later' ||
+        data.error?.code === 'run.precheck-later';
       const first = line ? RUN_LIMITS.fetchFirstMs : RUN_LIMITS.retryFirstMs;
       const most = line ? RUN_LIMITS.fetchMostMs : RUN_LIMITS.retryMostMs;
       retryAt = journal.backOff.fail(digest, text, now, first, most).until;
@@ -199,6 +203,8 @@ function bodyOf(
     rebootNeeded: { needed, evidence: evidence.map((line) => oneLine(line, 300)).slice(0, 100) },
     packagesBeforeSha256: data.before.digest,
     packagesAfterSha256: digestAfter,
+    ...(data.prechecks === undefined ? {} : { prechecks: data.prechecks }),
+    ...(data.fixes === undefined || data.fixes.length === 0 ? {} : { fixes: data.fixes }),
     ...(data.hooks === undefined || data.hooks.length === 0 ? {} : { hooks: hookReport(data) }),
     ...(data.restarted === undefined || data.restarted.length === 0 ? {} : { restarted: data.restarted }),
     ...(outcome === 'committed' && failed.length > 0 ? { failedPatches: failed } : {}),

@@ -4,6 +4,7 @@ import { RUN_STATES } from './states.ts';
 /** Every fail point: before and after the act of each state, and around the one transaction that ends a run. */
 export const FAIL_POINTS: readonly string[] = [
   ...RUN_STATES.flatMap((state) => [`${state}.entered`, `${state}.done`]),
+  'Precheck.fix',
   'Install.batch',
   'Install.middle',
   'Install.restoring',

@@ -24,6 +24,8 @@ export const RUN_LIMITS = {
   fetchMostMs: 3_600_000,
   /** Patches that a hook is told of, so that its environment stays small. */
   hookPatches: 1_000,
+  /** Checks before an installation that a result tells of. */
+  prechecks: 500,
   /** Settings files that a result tells of. */
   conffiles: 10_000,
   /** Kept of what a health check printed, characters. */
@@ -51,6 +53,10 @@ export const fault = defineFaults('run', {
   precheck: {
     exit: EXIT.deferred,
     next: 'Put right what the check names; it is tried again after the pause that `status` shows.',
+  },
+  'precheck-later': {
+    exit: EXIT.deferred,
+    next: 'It may pass by itself (load, battery, a lock, the line); it is looked at again after the pause that `status` shows.',
   },
   'no-way-back': { exit: EXIT.deferred, next: 'Make room for a way back, or let the group have `wayBack: preferred`.' },
   'window-closed': { exit: EXIT.deferred, next: 'It goes on in the next window; `agent status` says when that is.' },

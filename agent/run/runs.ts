@@ -2,7 +2,7 @@
 // what the host remembers of them.
 import type { DatabaseSync } from 'node:sqlite';
 import type { BlockedPackage, Lane } from '#manifests/decide';
-import type { Group, Hook, InstalledPackage, Inventory, RunBody } from '#manifests/schema';
+import type { FixRecord, Group, Hook, InstalledPackage, Inventory, PrecheckRecord, RunBody } from '#manifests/schema';
 import type { InstallItem, InstallPlan, SystemFormat } from '../packages/index.ts';
 import type { WayBack } from '../snapshot/index.ts';
 import { fault, RUN_LIMITS } from './limits.ts';
@@ -71,6 +71,9 @@ export interface RunData {
   hookRecords?: HookRecord[];
   /** By what right it goes in; runs of earlier versions, and reboots that are owed, go by the ordinary windows. */
   lane?: Lane;
+  /** What was looked at before the installation, and what was put right. */
+  prechecks?: PrecheckRecord[];
+  fixes?: FixRecord[];
   /** Services that were restarted. */
   restarted?: string[];
   /** How far the installation of each plan has come, batch by batch; journals of earlier versions have none. */

@@ -3,8 +3,9 @@
 import type { Evaluation, HostMemory, WindowState } from '#manifests/decide';
 import type { Clock } from '#manifests/platform/clock';
 import type { Log } from '#manifests/platform/log';
-import type { Catalog, ContentRef, Group, HealthCheck, Hook, Inventory } from '#manifests/schema';
-import type { HostContext, PackageSystem, SystemFormat } from '../packages/index.ts';
+import type { Catalog, ContentRef, FixName, Group, HealthCheck, Hook, Inventory } from '#manifests/schema';
+import type { FixOutcome, HostContext, PackageSystem, SystemFormat } from '../packages/index.ts';
+import type { HostCheck, HostLook } from '../prechecks/index.ts';
 import type { WayBack } from '../snapshot/index.ts';
 import type { FailPoint } from './failpoints.ts';
 import type { Journal } from './journal.ts';
@@ -33,6 +34,10 @@ export interface Hands {
   digest(inventory: Inventory): string;
   /** Asks the host to reboot and returns once it was asked. */
   reboot(): Promise<void>;
+  /** Looks at the host before an installation; changes nothing. */
+  checkHost(look: HostLook, signal: AbortSignal): Promise<HostCheck[]>;
+  /** Makes one fix that is the host's own and no package system's; undefined when it has none of this name. */
+  fixHost(name: FixName): Promise<FixOutcome | undefined>;
   /** Runs one health check of the group. */
   checkHealth(check: HealthCheck, signal: AbortSignal): Promise<{ healthy: boolean; says: string }>;
   /** What says that the host needs a reboot, a line each; empty when nothing does. */
@@ -64,6 +69,10 @@ export interface RunWorld {
   trustedNow(): number;
   /** Runs whose ways back may not be given up now, not even for room. */
   protectedWays(): ReadonlySet<string>;
+  /** How the host's clock stands to signed times. */
+  clockState(): 'ok' | 'behind' | 'suspect';
+  /** Whether this host's line costs money by volume now, and who says so. */
+  line(): Promise<{ metered: boolean; says: string }>;
   evaluate(inventory: Inventory, memory: HostMemory): Evaluation;
   /** The window of a run that was begun in this lane (an ordinary one unless told), as it is now. */
   windowOf(run: Pick<RunData, 'group' | 'lane'>, hostZone: string, purpose: 'install' | 'reboot'): WindowState;

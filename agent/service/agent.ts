@@ -137,9 +137,10 @@ export async function openAgent(settings: AgentSettings, options: OpenOptions): 
 }
 
 async function realHands(settings: AgentSettings, clock: Clock): Promise<Hands> {
-  const [{ packageSystems }, { waysBack }] = await Promise.all([
+  const [{ packageSystems }, { waysBack }, { checkHost, hostFixes }] = await Promise.all([
     import('../packages/index.ts'),
     import('../snapshot/index.ts'),
+    import('../prechecks/index.ts'),
   ]);
   return {
     systems: packageSystems,
@@ -147,6 +148,8 @@ async function realHands(settings: AgentSettings, clock: Clock): Promise<Hands> 
     inventory: () => inventoryOf(settings, clock),
     digest: packagesDigest,
     reboot: rebootHost,
+    checkHost,
+    fixHost: async (name) => hostFixes[name]?.(),
     checkHealth,
     runHook,
     rebootEvidence: (inventory) => rebootEvidence(inventory),

@@ -23,6 +23,8 @@ export interface LineNow {
 export interface Line {
   /** @param windowOpen whether a maintenance window is: on a metered line payloads wait for one */
   now(windowOpen: boolean): Promise<LineNow>;
+  /** Whether it costs money by volume now. */
+  metered(): Promise<Metered>;
   /** Bytes a second at this moment; undefined is no limit. */
   rate(): number | undefined;
   /** Whether there is any limit at any time. */
@@ -75,6 +77,7 @@ export function openLine(settings: LineSettings, clock: Clock, ask: () => Promis
   const metered = (): Promise<Metered> =>
     settings.metered === 'auto' ? ask() : Promise.resolve({ metered: settings.metered === 'yes', says: 'by the settings' });
   return {
+    metered,
     now: async (windowOpen) => decideLine(settings, await metered(), windowOpen, clock.now()),
     rate: () => lineAt(settings, clock.now()).bytesPerSecond,
     limited: settings.kibPerSecond !== undefined || settings.profile.some(({ kibPerSecond }) => kibPerSecond !== undefined),

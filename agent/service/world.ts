@@ -74,6 +74,8 @@ export function makeWorld(agent: Agent, view: () => PolicyView, options: WorldOp
     failPoint: agent.failPoint,
     allowReboot: agent.settings.allowReboot,
     trustedNow: () => agent.trustedNow(),
+    clockState: () => agent.trust.freshness().clock,
+    line: () => agent.line.metered(),
     evaluate: (inventory, memory) => evaluate(decideInput(agent, view(), inventory, memory)),
     protectedWays: () => new Set(protectedRuns(agent, view()).keys()),
     windowOf: ({ group, lane }, hostZone, purpose) => {

@@ -41,7 +41,7 @@ export interface FakeHost {
   /** What happens in this part of the host; each is consulted every time. */
   readonly faults: {
     plan: 'ok' | 'refused' | 'throws';
-    precheck: 'ok' | 'fails';
+    precheck: 'ok' | 'fails' | 'later';
     wayBack: 'ok' | 'none' | 'throws';
     install: 'ok' | 'fails' | 'half' | 'lies';
     audit: 'ok' | 'broken';
@@ -51,6 +51,10 @@ export interface FakeHost {
     hooks: Record<string, 'done' | 'later' | 'failed'>;
     restart: 'ok' | 'fails';
   };
+  /** Checks of the host that fail. */
+  readonly unwell: Map<string, { blocks: boolean; later: boolean }>;
+  /** Which failing check a fix of the host mends. */
+  readonly mends: Map<string, string>;
   readonly acts: string[];
   /** Patches (`NAME@2`) whose packages never install and stay half changed; only of the packages given as `more`. */
   readonly bad: Set<string>;
@@ -161,7 +165,7 @@ export function makeFakeHost(journalFile: string, group: Partial<Group> = {}, mo
       };
     },
     async precheck() {
-      return [{ name: 'room', ok: faults.precheck === 'ok', says: 'as told', retryLater: true }];
+      return [{ name: 'room', ok: faults.precheck === 'ok', says: 'as told', retryLater: faults.precheck === 'later' }];
     },
     async install(plan, _context, only) {
       const wanted = plan.items.filter(({ patch }) => only === undefined || only.has(patch));
@@ -228,6 +232,8 @@ export function makeFakeHost(journalFile: string, group: Partial<Group> = {}, mo
     packages,
     components,
     faults,
+    unwell: new Map(),
+    mends: new Map(),
     acts,
     bad,
     needs,
@@ -294,6 +300,8 @@ export function makeFakeHost(journalFile: string, group: Partial<Group> = {}, mo
       },
       trustedNow: () => host.now,
       protectedWays: () => new Set(),
+      clockState: () => 'ok',
+      line: async () => ({ metered: false, says: 'as told' }),
       evaluate: () => ({
         ...host.evaluation(),
         findings: items(['deb', 'archive']).map((item) => ({
@@ -329,6 +337,22 @@ export function makeFakeHost(journalFile: string, group: Partial<Group> = {}, mo
           sha256Of(JSON.stringify(inventory.packages.map(({ name, version }) => `${name}=${version}`).toSorted())),
         reboot: async () => {
           acts.push('reboot');
+        },
+        checkHost: async ({ policy }) => {
+          acts.push('look');
+          const scripts = (policy.scripts ?? []).map(({ name }) => `script ${name}`);
+          return [...scripts, 'clock', 'load'].map((name) => {
+            const wrong = host.unwell.get(name);
+            const blocks = wrong?.blocks ?? false;
+            return { name, ok: wrong === undefined, blocks, says: 'as told', retryLater: wrong?.later ?? false };
+          });
+        },
+        async fixHost(name) {
+          acts.push(`fix ${name}`);
+          const mended = host.mends.get(name);
+          if (mended === undefined) return undefined;
+          host.unwell.delete(mended);
+          return { outcome: 'done', says: `${mended} is well` };
         },
         checkHealth: async () => {
           const touched = [...packages.values(), ...components.values()].some((version) => version.startsWith('2'));
