@@ -5,6 +5,7 @@ import { bundleCommands } from './bundle.ts';
 import { collectCommands } from './collect.ts';
 import { GLOBAL_OPTIONS, type Tools } from './common.ts';
 import { exchangeCommands } from './exchange.ts';
+import { explainCommands } from './explain.ts';
 import { keyCommands } from './keys.ts';
 import { patchCommands } from './patch.ts';
 import { policyCommands } from './policy.ts';
@@ -37,6 +38,7 @@ export function publisherProgram(tools: Tools): ProgramSpec {
       ...siteCommands(tools),
       ...bundleCommands(tools),
       ...reportCommands(tools),
+      ...explainCommands(tools),
     ],
   };
 }

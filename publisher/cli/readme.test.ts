@@ -43,6 +43,7 @@ test('README.md names every report that a command prints', () => {
   for (const file of [
     'agent.ts',
     'bundle.ts',
+    'explain.ts',
     'keys.ts',
     'patch.ts',
     'policy.ts',

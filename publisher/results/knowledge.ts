@@ -8,6 +8,7 @@ import {
   type OwnerChoiceBody,
   type PatchState,
   type RunBody,
+  type ScanBody,
   sha256Of,
   type WaiverRequestBody,
 } from '#manifests/schema';
@@ -41,16 +42,16 @@ export interface HostState {
 export interface Knowledge {
   /** By agent and number; the newest of one request id. */
   waiverRequests(): WaiverRequest[];
-  /** What each owner chose last. */
-  ownerChoices(): Map<string, OwnerChoiceBody>;
+  /** What each owner chose last; of one agent, when told. */
+  ownerChoices(agent?: string): Map<string, OwnerChoiceBody>;
   /** The newest runs since a moment (`YYYY-MM-DDTHH:MM:SSZ`), newest first; of one agent, when told. */
   runs(since: string, agent?: string): RunRecord[];
   /** Of these patches alone, when told. */
   states(patches?: readonly string[]): Iterable<HostState>;
   /** The inventory of an agent's newest scan; of its enrolment before the first. Null when neither is here. */
   inventory(agent: string): Inventory | null;
-  /** When its newest scan was; null before the first. */
-  scannedAt(agent: string): string | null;
+  /** Its newest scan: when (milliseconds), and what it found; null before the first. */
+  lastScan(agent: string): { readonly at: number; readonly findings: ScanBody['findings'] } | null;
   close(): void;
 }
 
@@ -60,7 +61,7 @@ const NOTHING: Knowledge = {
   runs: () => [],
   states: () => [],
   inventory: () => null,
-  scannedAt: () => null,
+  lastScan: () => null,
   close: () => undefined,
 };
 
@@ -70,11 +71,11 @@ export function openKnowledge(storeFile: string): Knowledge {
   const database = openForReading(storeFile);
   return {
     waiverRequests: () => waiverRequestsOf(database),
-    ownerChoices: () => ownerChoicesOf(database),
+    ownerChoices: (agent) => ownerChoicesOf(database, agent),
     runs: (since, agent) => runsOf(database, since, agent),
     states: (patches) => statesOf(database, patches),
     inventory: (agent) => inventoryOf(database, agent),
-    scannedAt: (agent) => scanOf(database, agent)?.evidenceAt ?? null,
+    lastScan: (agent) => lastScanOf(database, agent),
     close: () => database.close(),
   };
 }
@@ -101,14 +102,14 @@ function waiverRequestsOf(database: DatabaseSync): WaiverRequest[] {
   return [...found.values()];
 }
 
-function ownerChoicesOf(database: DatabaseSync): Map<string, OwnerChoiceBody> {
+function ownerChoicesOf(database: DatabaseSync, agent: string | undefined): Map<string, OwnerChoiceBody> {
   const chosen = new Map<string, OwnerChoiceBody>();
   const rows = database
     .prepare(
       `SELECT agent, body FROM results JOIN agents ON agents.id = agent_id
-       WHERE kind = 'owner-choice' ORDER BY agent, sequence`,
+       WHERE kind = 'owner-choice' AND (?1 IS NULL OR agent = ?1) ORDER BY agent, sequence`,
     )
-    .iterate();
+    .iterate(agent ?? null);
   for (const row of rows) {
     const result = readBody(row['body']);
     if (result.kind === 'owner-choice') chosen.set(String(row['agent']), result.body);
@@ -151,12 +152,19 @@ function* statesOf(database: DatabaseSync, patches: readonly string[] | undefine
   }
 }
 
-function scanOf(database: DatabaseSync, agent: string): { id: number; result: unknown; evidenceAt: string | null } | undefined {
+function scanOf(database: DatabaseSync, agent: string): { id: number; result: unknown } | undefined {
   const row = database
-    .prepare('SELECT agents.id, scan_result, evidence_at FROM agents LEFT JOIN hosts ON agent_id = agents.id WHERE agent = ?')
+    .prepare('SELECT agents.id, scan_result FROM agents LEFT JOIN hosts ON agent_id = agents.id WHERE agent = ?')
     .get(agent);
   if (row === undefined) return undefined;
-  return { id: Number(row['id']), result: row['scan_result'], evidenceAt: row['evidence_at'] as string | null };
+  return { id: Number(row['id']), result: row['scan_result'] };
+}
+
+function lastScanOf(database: DatabaseSync, agent: string): { at: number; findings: ScanBody['findings'] } | null {
+  const scan = scanOf(database, agent);
+  if (scan === undefined || typeof scan.result !== 'number') return null;
+  const result = readBody(database.prepare('SELECT body FROM results WHERE id = ?').get(scan.result)?.['body']);
+  return result.kind === 'scan' ? { at: Date.parse(result.trustedTime), findings: result.body.findings } : null;
 }
 
 function inventoryOf(database: DatabaseSync, agent: string): Inventory | null {

@@ -10,3 +10,4 @@ export * from './rotate.ts';
 export * from './setup.ts';
 export * from './stops.ts';
 export * from './verify.ts';
+export * from './view.ts';
