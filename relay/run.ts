@@ -17,6 +17,7 @@ import {
   openHop,
   openInbox,
   openLedger,
+  openRoom,
   openSpool,
 } from './inbox/index.ts';
 import { openLine } from './line.ts';
@@ -34,7 +35,7 @@ import {
 } from './mirror/index.ts';
 import { type ServeLimits, startServer } from './serve/index.ts';
 import { foldersOf, quotaBytesOf, type RelaySettings, serveRatesOf } from './settings.ts';
-import { openSite } from './site/index.ts';
+import { openSite, relayKeys } from './site/index.ts';
 import { noteSync, readStatus } from './status.ts';
 
 export const RUN_LIMITS = {
@@ -83,6 +84,10 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
   const random = options.random ?? Math.random;
   const folders = foldersOf(settings);
   const lock = takeLock(folders.runLock, 'run');
+  const keys = await relayKeys(folders, settings.site).catch((error: unknown) => {
+    lock.release();
+    throw error;
+  });
   const stopping = new AbortController();
   const { signal } = stopping;
 
@@ -102,9 +107,29 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
     pinned: () => staging.pinned(),
   });
   const roster = rosterSource(folders.mirror, log);
+  const siblings = settings.siblings.map((place) => openHop(place, line.origin));
   const soon = debounce(RUN_LIMITS.gatherMs, () => void forward());
-  const inbox = openInbox(spool, ledger, roster, log, soon.call);
-  const site = openSite({ folders, rebootLeases: settings.rebootLeases, clock, log, settle: () => spool.counts() });
+  const site = openSite({
+    folders,
+    rebootLeases: settings.rebootLeases,
+    site: settings.site,
+    keys,
+    spool,
+    siblings,
+    signal,
+    onKept: () => soon.call(),
+    clock,
+    log,
+  });
+  const room = openRoom({
+    spool,
+    quotaBytes: settings.inboxMiB === undefined ? undefined : settings.inboxMiB * 1024 * 1024,
+    say: (dropped) => site.dropped(dropped),
+    wasDropped: (agent, sequence) => site.wasDropped(agent, sequence),
+    log,
+    monotonic: () => clock.monotonic(),
+  });
+  const inbox = openInbox(spool, ledger, roster, log, soon.call, room);
   const here = () => ({ site: settings.site, heard: site.heard(), zone: settings.line.zone });
   const staging = openPreStage({
     mirror: folders.mirror,
@@ -245,7 +270,7 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
         await Promise.allSettled([syncing, forwarding, drop.idle(), staging.idle()]);
         await payloads.close();
         await spool.close().catch((error: Error) => log.error({ error: error.message }, 'the spool could not be flushed'));
-        await Promise.allSettled([...origins, ...hops].map((each) => each.close()));
+        await Promise.allSettled([...origins, ...hops, ...siblings].map((each) => each.close()));
         lock.release();
       },
     };

@@ -50,6 +50,10 @@ export const relaySettings = z.strictObject({
   requestLevel: z.enum(REQUEST_LEVELS).default('names'),
   /** Serve https with these PEM files; clientCa demands a certificate of each client. */
   tls: z.strictObject({ cert: place, key: place, clientCa: place.optional() }).optional(),
+  /** MiB that results and enrolments may take here; then the oldest detail is dropped, and said. */
+  inboxMiB: z.int().min(1).max(100_000_000).optional(),
+  /** Addresses of the other relays of this site: they are told when this one halts it. */
+  siblings: list(place, 20).default([]),
   /** How fast clients are served: KiB a second of all and of one, requests a second of one; without, as fast as it goes. */
   serveRate: z
     .strictObject({
@@ -119,6 +123,9 @@ export interface RelayFolders {
   readonly observed: string;
   /** What windows that open soon need, and how much of it is here. */
   readonly staging: string;
+  /** What the fuse has counted; what relays said under their own names. */
+  readonly fuse: string;
+  readonly records: string;
   /** The two folders that all of these lie in. */
   readonly state: string;
   readonly cache: string;
@@ -138,6 +145,8 @@ export function foldersOf({ stateDir, cacheDir }: Pick<RelaySettings, 'stateDir'
     leases: join(stateDir, 'leases.json'),
     observed: join(stateDir, 'observed.json'),
     staging: join(stateDir, 'staging.json'),
+    fuse: join(stateDir, 'fuse.json'),
+    records: join(stateDir, 'records'),
     state: stateDir,
     cache: cacheDir,
     courier: join(stateDir, 'courier'),

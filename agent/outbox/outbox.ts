@@ -129,6 +129,7 @@ export function openOutbox({ journal, folder, keys, failPoint }: OutboxOptions):
           sequence: row.sequence,
           signKey: keys.sign,
           recipients: [...recipients],
+          detail: value.kind === 'scan' && value.body.inventory === null,
         });
         const hash = envelopeHash(envelope);
         const file = envelopeName(row.sequence, hash);

@@ -4,7 +4,7 @@ import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { isSea } from 'node:sea';
 import { zstdDecompressSync } from 'node:zlib';
-import { readStop } from '#manifests/decide';
+import { readStop, siteRecipients } from '#manifests/decide';
 import { isFault } from '#manifests/errors';
 import { readFileBounded, removeTemporaries, writeFileAtomic } from '#manifests/platform/files';
 import {
@@ -17,6 +17,7 @@ import {
   decodeDocument,
   type Group,
   type ResolvedBaseline,
+  type Roster,
   type RosterAgent,
   type SignedDelegation,
   type SignedHalt,
@@ -26,7 +27,9 @@ import {
   sha256Of,
   type WaiverAnswer,
 } from '#manifests/schema';
+import { checkBoxKey, ENVELOPE_LIMITS } from '#manifests/trust';
 import { fault } from './faults.ts';
+import { openSiteHalts, type SiteHalts } from './site-halts.ts';
 
 /** The documents of one sync. `path` is the target path, `catalogs/debian-12.json.zst`. */
 export type DocumentList = readonly { readonly path: string; readonly sha256: string }[];
@@ -53,7 +56,7 @@ export interface PolicyView {
   readonly standing: 'approved' | 'revoked' | 'unknown';
   /** A document that was torn or is gone: until the next sync has fetched it again, nothing is known. */
   readonly damaged: string | null;
-  /** Box keys that results are sealed to. */
+  /** Box keys that results are sealed to: the publisher's, and relays of the site where policy lets them count failures. */
   readonly recipients: readonly string[];
   readonly group: Group | null;
   readonly baselines: readonly ResolvedBaseline[];
@@ -67,6 +70,7 @@ export interface PolicyView {
   readonly answers: readonly WaiverAnswer[];
   /** What this host's site may do and does; null when it has none. */
   readonly site: { readonly delegation: SignedDelegation; readonly overlay: SignedOverlay } | null;
+  readonly delegation: SignedDelegation | null;
   /** Hashes of the documents as they lie on the disk. */
   readonly catalogDocuments: readonly string[];
   readonly baselineDocuments: readonly { readonly name: string; readonly product: string; readonly sha256: string }[];
@@ -86,6 +90,7 @@ const EMPTY_VIEW: PolicyView = {
   waivers: [],
   answers: [],
   site: null,
+  delegation: null,
   catalogDocuments: [],
   baselineDocuments: [],
 };
@@ -105,6 +110,8 @@ export interface DocumentStore {
   /** Makes these the current ones, and drops what neither they nor `keep` name. */
   setCurrent(list: DocumentList, keep: readonly string[]): void;
   view(agent: string | null): PolicyView;
+  /** Halts that the site signs by itself. */
+  readonly siteHalts: SiteHalts;
 }
 
 const LIST_BYTES = 1024 * 1024;
@@ -122,6 +129,7 @@ function readerOf(): string | null {
 export function openDocuments(folder: string): DocumentStore {
   const listFile = join(folder, 'current.json');
   const reader = readerOf();
+  const siteHalts = openSiteHalts(folder);
   const decoded = new Map<string, unknown>();
   const pathOf = (sha256: string) => join(folder, sha256);
 
@@ -171,6 +179,7 @@ export function openDocuments(folder: string): DocumentStore {
     read,
     readStop: stopOf,
     current,
+    siteHalts,
     has: (sha256) => fs.existsSync(pathOf(sha256)),
     put: (sha256, data) => writeFileAtomic(pathOf(sha256), data, { mode: 0o600 }),
     setCurrent(list, keep) {
@@ -197,15 +206,14 @@ export function openDocuments(folder: string): DocumentStore {
     },
   };
 
-  function siteOf(site: string | undefined): PolicyView['site'] {
+  function siteOf(site: string | undefined): Pick<PolicyView, 'site' | 'delegation'> {
     const list = current();
     const hashOf = (path: string) => list.find((entry) => entry.path === path)?.sha256;
     const [delegated, overlaid] = site === undefined ? [] : [hashOf(delegationPath(site)), hashOf(overlayPath(site))];
-    if (site === undefined || delegated === undefined || overlaid === undefined) return null;
-    return {
-      delegation: read('site-delegation', delegated, delegationPath(site)),
-      overlay: read('site-overlay', overlaid, overlayPath(site)),
-    };
+    if (site === undefined || delegated === undefined) return { site: null, delegation: null };
+    const delegation = read('site-delegation', delegated, delegationPath(site));
+    if (overlaid === undefined) return { site: null, delegation };
+    return { site: { delegation, overlay: read('site-overlay', overlaid, overlayPath(site)) }, delegation };
   }
 
   function viewOf(agent: string | null): PolicyView {
@@ -223,26 +231,42 @@ export function openDocuments(folder: string): DocumentStore {
     const baselines = named('resolved-baseline', 'policy/baselines/');
     const catalogs = named('catalog', 'catalogs/');
     const stops = list.flatMap(({ path, sha256 }) => (path.startsWith(HALTS) ? [stopOf(sha256, path)] : []));
+    const { site, delegation } = siteOf(member?.site);
     const groupHash = member === null ? undefined : hashOf(groupPath(member.group));
     return {
       member,
       standing: entry?.status ?? 'unknown',
       damaged: null,
-      recipients: roster.recipients.map(({ boxKey }) => boxKey),
+      recipients: recipientsOf(roster, delegation),
       group: member === null || groupHash === undefined ? null : read('group', groupHash, groupPath(member.group)),
       baselines: baselines.map(({ value }) => value),
       catalogs: catalogs.map(({ value }) => value),
       ack: ack ?? null,
-      halts: stops.flatMap((stop) => (stop.kind === 'halt' ? [stop.halt] : [])),
+      halts: [...stops.flatMap((stop) => (stop.kind === 'halt' ? [stop.halt] : [])), ...siteHalts.inForce(delegation)],
       recalls: [
         ...stops.flatMap((stop) => (stop.kind === 'recall' ? [stop.recall] : [])),
         ...named('recall', RECALLS).map(({ value }) => value),
       ],
       waivers: named('waiver', WAIVERS).map(({ value }) => value),
       answers: named('waiver-answers', ANSWERS_PATH).flatMap(({ value }) => value.answers.filter((one) => one.agent === agent)),
-      site: siteOf(member?.site),
+      site,
+      delegation,
       catalogDocuments: catalogs.map(({ sha256 }) => sha256),
       baselineDocuments: baselines.map(({ value, sha256 }) => ({ name: value.name, product: value.product, sha256 })),
     };
   }
+}
+
+/** The publisher's keys first; a site's key that no seal can be made to is left out, so that no result is held up by it. */
+function recipientsOf({ recipients }: Roster, delegation: SignedDelegation | null): readonly string[] {
+  const own = recipients.map(({ boxKey }) => boxKey);
+  const sites = siteRecipients(delegation).filter((key) => {
+    try {
+      checkBoxKey(key);
+      return !own.includes(key);
+    } catch {
+      return false;
+    }
+  });
+  return [...own, ...new Set(sites)].slice(0, ENVELOPE_LIMITS.recipients);
 }

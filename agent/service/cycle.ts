@@ -155,6 +155,11 @@ class Cycle {
       synced ? `${outcome.origin.name}: ${outcome.changed ? 'news' : 'nothing new'}` : `no news: ${outcome.kind}`,
     );
     this.#view = documents.view(keys?.id ?? null);
+    const { delegation } = this.#view;
+    if (outcome.kind !== 'synced' || delegation?.may.includes('halt') !== true) return;
+    const trouble = await documents.siteHalts.ask(outcome.origin, delegation, this.#agent.trustedNow(), this.#options.signal);
+    if (trouble !== null) this.#says.push(oneLine(trouble, 300));
+    this.#view = documents.view(keys?.id ?? null);
   }
 
   async #boot(): Promise<string> {

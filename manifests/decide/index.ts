@@ -64,6 +64,7 @@ export {
   type Simulation,
   simulateFleet,
 } from './simulate.ts';
+export { type HeldSiteHalt, judgeSiteHalt, type SiteHaltVerdict, siteRecipients } from './site-halt.ts';
 export type { Standing } from './standing.ts';
 export type { HostMemory } from './states.ts';
 export {

@@ -162,8 +162,20 @@ export function signedHaltOf({ metadata, spec: { until, ...spec } }: Halt, at: n
 }
 
 /** @param at milliseconds */
-export function signedDelegationOf({ spec }: SiteDelegation, at: number): SignedDelegation {
-  return { schema: 'patchferry/site-delegation', schemaVersion: 1, signedAt: momentOf(at), ...spec };
+export function signedDelegationOf(
+  { spec: { relays, ...spec } }: SiteDelegation,
+  at: number,
+  lifted: SignedDelegation['lifted'] = [],
+): SignedDelegation {
+  const keys = relays.map((card) => card.split(':')).map(([, , signKey = '', boxKey = '']) => ({ signKey, boxKey }));
+  return {
+    schema: 'patchferry/site-delegation',
+    schemaVersion: 1,
+    signedAt: momentOf(at),
+    ...spec,
+    ...(keys.length === 0 ? {} : { relays: keys }),
+    ...(lifted.length === 0 ? {} : { lifted }),
+  };
 }
 
 /** @param at milliseconds */

@@ -14,6 +14,7 @@ import { signedHalt, signedRecall } from './recall.ts';
 import { result } from './result.ts';
 import { acks, roster } from './roster.ts';
 import { signedDelegation, signedOverlay } from './site.ts';
+import { relayGap, siteHalt } from './site-record.ts';
 import { signedWaiver, waiverAnswers } from './waiver.ts';
 
 const fault = defineFaults('document', {
@@ -37,6 +38,8 @@ export const DOCUMENTS = {
   halt: signedHalt,
   'site-delegation': signedDelegation,
   'site-overlay': signedOverlay,
+  'site-halt': siteHalt,
+  'relay-gap': relayGap,
   kev,
 } as const;
 export type DocumentKind = keyof typeof DOCUMENTS;

@@ -17,6 +17,7 @@ export * from './result.ts';
 export * from './rollout.ts';
 export * from './roster.ts';
 export * from './site.ts';
+export * from './site-record.ts';
 export * from './targeting.ts';
 export * from './waiver.ts';
 export * from './window.ts';

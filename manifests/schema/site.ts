@@ -1,11 +1,12 @@
 // Sites: what a site's own key may do (delegation, signed by policy) and what it does (overlay, signed by the site).
 // An overlay has no field that could let more happen than the policy does; bounds are checked in `decide/overlay.ts`.
 import { z } from 'zod';
-import { authored, document, labels, line, list, moment, name, publicKeyHex } from './common.ts';
+import { authored, document, labels, line, list, moment, name, publicKeyHex, sha256 } from './common.ts';
 import { pattern } from './targeting.ts';
 import { blackout, maintenanceWindow } from './window.ts';
 
-export const SITE_POWERS = ['narrow-window', 'reject', 'delay', 'smaller-ring', 'hooks'] as const;
+/** `halt`: relays of the site may stop its hosts by themselves (decide/site-halt.ts); the others are for overlays. */
+export const SITE_POWERS = ['narrow-window', 'reject', 'delay', 'smaller-ring', 'hooks', 'halt'] as const;
 
 /**
  * Where a hook may stand, in the order of a run. `before` and `after` are other words for `pre-install` and `post-install`.
@@ -25,14 +26,28 @@ export type Hook = z.infer<typeof hook>;
 
 const delegationFields = {
   site: name,
-  may: list(z.enum(SITE_POWERS), 5),
+  may: list(z.enum(SITE_POWERS), 6),
   /** Days an approval may be put off at most; never past the deadline of a patch, never for an emergency. */
   maxDelayDays: z.int().min(0).max(360),
   /** The least share of the hosts the site must leave to a ring, percent. */
   minRingPercent: z.number().min(0).max(100),
   /** What a site may choose its hooks from. */
   hooks: list(hook, 50),
+  /** Hours after which a halt of the site ends by itself on a host; without, only the publisher ends it. */
+  maxHaltHours: z.int().min(1).max(8_760).optional(),
 };
+
+/** What a relay of the site signs with, and what results of the site's hosts are sealed to so that it can count failures. */
+const siteRelay = z.strictObject({ signKey: publicKeyHex, boxKey: publicKeyHex });
+
+/** A halt of the site that counts no more; failures before this moment do not bring it back. */
+const liftedHalt = z.strictObject({ halt: sha256, name, at: moment });
+
+/** The line that `patchferry-relay courier key` prints. */
+const card = z.string().regex(/^patchferry-site:[a-z0-9.-]{1,63}:[0-9a-f]{64}:[0-9a-f]{64}$/, {
+  error: 'must be the card of a relay: patchferry-site:NAME:KEY:KEY',
+});
+
 const common = {
   maxDelayDays: delegationFields.maxDelayDays.default(0),
   minRingPercent: delegationFields.minRingPercent.default(0),
@@ -41,7 +56,22 @@ const common = {
 
 export const siteDelegation = authored(
   'SiteDelegation',
-  z.strictObject({ ...delegationFields, ...common, keys: list(publicKeyHex, 10).min(1), until: moment }),
+  z
+    .strictObject({
+      ...delegationFields,
+      ...common,
+      keys: list(publicKeyHex, 10).min(1),
+      /** Cards of the relays of the site that may halt it. */
+      relays: list(card, 8).default([]),
+      until: moment,
+    })
+    .superRefine(({ site, may, relays }, context) => {
+      for (const [index, each] of relays.entries())
+        if (each.split(':')[1] !== site)
+          context.addIssue({ code: 'custom', path: ['relays', index], message: `is the card of another site than ${site}` });
+      if (may.includes('halt') !== relays.length > 0)
+        context.addIssue({ code: 'custom', path: ['relays'], message: 'go with halt in may, and halt with them' });
+    }),
 );
 export type SiteDelegation = z.infer<typeof siteDelegation>;
 
@@ -49,6 +79,8 @@ export const signedDelegation = document('site-delegation', 1, {
   ...delegationFields,
   signedAt: moment,
   keys: list(publicKeyHex, 10).min(1),
+  relays: list(siteRelay, 8).optional(),
+  lifted: list(liftedHalt, 1_000).optional(),
   until: moment,
 });
 export type SignedDelegation = z.infer<typeof signedDelegation>;

@@ -8,7 +8,7 @@ export {
   verifyEnvelope,
   verifyEnvelopeBeside,
 } from './envelope/envelope.ts';
-export { ENVELOPE_LIMITS, type EnvelopeHeader, type EnvelopeKind, inspectEnvelope } from './envelope/layout.ts';
+export { ENVELOPE_LIMITS, type EnvelopeHeader, type EnvelopeKind, inspectEnvelope, isDetailHead } from './envelope/layout.ts';
 export type { Freshness } from './freshness.ts';
 export { KEY_FILE_LIMITS, readKeyFile, type StoredKey, writeKeyFile } from './keys/file.ts';
 export {
@@ -21,6 +21,7 @@ export {
 } from './keys/pairs.ts';
 export { type CommandSignerOptions, commandSigner, fileSigner, memorySigner, type Signer } from './keys/signers.ts';
 export { TRUST_LIMITS, type TrustLimits } from './limits.ts';
+export { type OpenedRecord, openRecord, RECORD_LIMITS, signRecord } from './record.ts';
 export type { Fetcher, RefreshOptions } from './refresh.ts';
 export {
   parseRequestHeader,

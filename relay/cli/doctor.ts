@@ -11,7 +11,7 @@ export const doctor: CommandSpec = {
   examples: [{ line: 'patchferry-relay doctor', says: 'exit 0: all is well; exit 1: something needs a look' }],
   async run(context) {
     const settings = settingsOf(context);
-    const facts = gatherFacts({ folders: foldersOf(settings), clock: systemClock });
+    const facts = gatherFacts({ folders: foldersOf(settings), site: settings.site, clock: systemClock });
     const checks = await examine(facts, { ...settings, signal: context.signal });
     const lines = checks.map(
       ({ name, state, says, next }) => `${state.padEnd(5)} ${name}: ${says}${next === '' ? '' : `\n      next: ${next}`}`,

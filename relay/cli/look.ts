@@ -23,7 +23,10 @@ export const status: CommandSpec = {
     const settings = settingsOf(context);
     const folders = foldersOf(settings);
     const { html } = context.options;
-    if (typeof html === 'string') writeFileAtomic(html, renderSite(gatherFacts({ folders, clock: systemClock })));
+    const facts = gatherFacts({ folders, site: settings.site, clock: systemClock });
+    if (typeof html === 'string') writeFileAtomic(html, renderSite(facts));
+    const halts = facts.siteHalts.filter(({ state }) => state === 'in-force');
+    const dropped = facts.gaps.reduce((sum, { results }) => sum + results, 0);
     const generation = currentGeneration(mirrorLayout(folders.mirror));
     const last = readStatus(folders.status);
     const waiting = waitingIn(folders.inbox);
@@ -35,6 +38,7 @@ export const status: CommandSpec = {
       ...(last.failuresInARow > 0 ? [`the last ${last.failuresInARow} syncs failed`] : []),
       ...(freshness?.hardExpired === true ? ['the metadata has expired: agents install nothing new'] : []),
       ...(freshness?.softExpired === true && !freshness.hardExpired ? ['the metadata is older than it should be'] : []),
+      ...halts.map(({ site, name, reason }) => `site ${site} is halted (${name}): ${reason}`),
       ...(waiting.refused > 0 ? [`${waiting.refused} items were refused by the next hop (inbox/refused)`] : []),
     ];
     const lines = [
@@ -50,6 +54,11 @@ export const status: CommandSpec = {
           ]),
       `last sync:  ${last.lastGoodSync ?? 'never'}${last.lastSync !== last.lastGoodSync ? ` (tried ${last.lastSync})` : ''}`,
       `waiting:    ${waiting.results} results, ${waiting.enrolments} enrolments`,
+      ...facts.fuses.map(
+        ({ rollout, state, limit }) =>
+          `fuse:       ${rollout}: ${state.failures} of ${state.reports} hosts failed (allowed ${limit})${facts.fuseSays === '' ? '' : `; ${facts.fuseSays}`}`,
+      ),
+      ...(dropped > 0 ? [`dropped:    ${dropped} results for want of room`] : []),
       ...(staging?.openings ?? []).map(
         ({ group, window, opensAt, payloads, here }) =>
           `staged:     ${here} of ${payloads} payloads for ${group}, window ${window} at ${opensAt}`,
@@ -72,6 +81,9 @@ export const status: CommandSpec = {
         failuresInARow: last.failuresInARow,
         waiting,
         staging,
+        fuses: facts.fuses,
+        siteHalts: facts.siteHalts,
+        dropped: facts.gaps.map(({ title: _title, ...gap }) => gap),
         concerns,
       },
     });

@@ -6,6 +6,7 @@ import { type EnvelopeHeader, envelopeHash, inspectEnvelope, verifyEnvelopeBesid
 import { BATCH_LIMITS, type BatchItem, decodeBatch } from './batch.ts';
 import type { Ledger } from './ledger.ts';
 import { FOR_GOOD, fault, INBOX_LIMITS } from './limits.ts';
+import type { Room } from './room.ts';
 import type { Spool } from './spool.ts';
 
 export interface Taken {
@@ -38,13 +39,14 @@ const STATUS: Readonly<Record<string, number>> = {
   'inbox.too-many': 429,
 };
 
-/** @param onKept is told after each new item, so that it can be forwarded soon */
+/** @param onKept is told after each new item, so that it can be forwarded soon @param room without it, as much is taken as the disk has */
 export function openInbox(
   spool: Spool,
   ledger: Ledger,
   roster: RosterSource,
   log: Log,
   onKept: () => void = () => undefined,
+  room?: Room,
 ): Inbox {
   const agents = lookup(roster);
 
@@ -74,11 +76,14 @@ export function openInbox(
     try {
       const hash = envelopeHash(bytes);
       const duplicate = { status: 200, body: { state: 'duplicate', hash } };
-      const { agent, sequence } = await check(bytes);
+      const { agent, sequence, detail } = await check(bytes);
       if (ledger.has(agent, hash)) return duplicate;
       if (kind === 'enrolments') boundEnrolments(agent, hash);
       let kept: 'new' | 'duplicate';
       try {
+        const known = () => spool.holds(kind, agent, sequence, hash, bytes);
+        const lacking = room?.take({ agent, sequence, bytes: bytes.length, detail: detail && kind === 'results', known });
+        if (lacking !== undefined) throw new Error(lacking);
         kept = await spool.keep(kind, agent, sequence, hash, bytes);
       } catch (cause) {
         throw fault('full', `the envelope could not be written: ${(cause as Error).message}`, { cause });

@@ -15,7 +15,7 @@ export const BATCH_LIMITS = {
 } as const;
 
 export interface BatchItem {
-  readonly kind: SpoolKind;
+  readonly kind: Exclude<SpoolKind, 'records'>;
   readonly bytes: Uint8Array;
 }
 

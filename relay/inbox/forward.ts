@@ -73,7 +73,7 @@ export async function forwardAll(
 
   function settle({ item, bytes }: Loaded, end: Delivery): void {
     if (end.kind === 'delivered') {
-      ledger.add(item.agent, envelopeHash(bytes));
+      if (item.kind !== 'records') ledger.add(item.agent, envelopeHash(bytes));
       spool.remove(item);
       counts.delivered += 1;
     } else if (end.kind === 'refused') {
@@ -86,16 +86,31 @@ export async function forwardAll(
     }
   }
 
+  function loadedOf(item: SpoolItem): Loaded | undefined {
+    try {
+      return { item, bytes: spool.read(item) };
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+      throw error;
+    }
+  }
+
   async function forwardLane(items: readonly SpoolItem[]): Promise<void> {
     let rest = items;
     while (rest.length > 0) {
       options.signal?.throwIfAborted();
       const chunk: Loaded[] = [];
       let bytes = 0;
+      let looked = 0;
       for (const item of rest.slice(0, BATCH_LIMITS.items)) {
-        const loaded = { item, bytes: spool.read(item) };
+        const loaded = loadedOf(item);
+        if (loaded === undefined) {
+          looked += 1; // dropped for want of room, or collected, this moment
+          continue;
+        }
         if (chunk.length > 0 && bytes + loaded.bytes.length > BATCH_LIMITS.plainBytes) break;
         chunk.push(loaded);
+        looked += 1;
         bytes += loaded.bytes.length;
       }
       const ends = await deliverAll(chunk);
@@ -105,12 +120,17 @@ export async function forwardAll(
         settle(each, end);
         if (end.kind === 'later') held.add(each.item.agent);
       }
-      const left = rest.slice(chunk.length);
+      const left = rest.slice(looked);
       rest = left.filter(({ agent }) => !held.has(agent)); // order is kept for each agent
       counts.waiting += left.length - rest.length;
     }
   }
 
+  // What relays say goes first, and each alone: a relay of an older version takes none, and must not keep results up.
+  for (const item of spool.items('records')) {
+    const loaded = loadedOf(item);
+    if (loaded !== undefined) settle(loaded, await deliver(item, loaded.bytes));
+  }
   const lanes = lanesOf([...spool.items('enrolments').map((item) => [item]), ...byAgent(spool.items('results'))]).values();
   const worker = async () => {
     for (const items of lanes) await forwardLane(items);

@@ -49,7 +49,7 @@ function relayHop(url: string, options: HttpOptions): Hop {
     name: origin.name,
     async deliverMany(items, signal) {
       if (!takesBatches) return undefined;
-      const packed = encodeBatch(items.map(({ item, bytes }) => ({ kind: item.kind, bytes })));
+      const packed = encodeBatch(items.flatMap(({ item: { kind }, bytes }) => (kind === 'records' ? [] : [{ kind, bytes }])));
       const { status, body } = await origin.post('inbox/batches', packed, { signal });
       if (status === 404 || status === 405 || status === 413) {
         takesBatches = false;

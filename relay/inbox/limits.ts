@@ -19,6 +19,15 @@ export const INBOX_LIMITS = {
   /** Files up to which each is flushed by itself; more are flushed with their whole file system, within so many milliseconds. */
   flushOneByOne: 64,
   flushMs: 300_000,
+  /** Bytes of the disk that are left free, so that what must be written can be. */
+  reserveBytes: 64 * 1024 * 1024,
+  /** Milliseconds between two looks at the disk; after which the spool is counted anew; the same when it seems full. */
+  diskLookMs: 1_000,
+  countMs: 3_600_000,
+  recountMs: 2_000,
+  /** Share of the quota that is made free beyond what is needed, and results that go in one go at most. */
+  slackShare: 0.05,
+  dropAtOnce: 5_000,
   /** Milliseconds after which a result that went on and comes again goes on again: the next hop may be lost for good. */
   ledgerMs: 5 * 3_600_000,
   /** Entries kept of the ledger of one agent's forwarded results; older ones are recognised by the collector. */
@@ -51,4 +60,6 @@ export const FOR_GOOD: readonly string[] = [
   'inbox.signature',
   'inbox.revoked-agent',
   'serve.too-large',
+  'record.malformed',
+  'record.signature',
 ];

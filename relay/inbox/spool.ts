@@ -3,11 +3,14 @@
 import { randomBytes } from 'node:crypto';
 import * as fs from 'node:fs';
 import { dirname, join } from 'node:path';
+import { writeFileAtomic } from '#manifests/platform/files';
 import { run } from '#manifests/platform/process';
 import { openJournal, readJournal } from './journal.ts';
 import { INBOX_LIMITS } from './limits.ts';
 
-export type SpoolKind = 'results' | 'enrolments';
+/** `records` are what relays say themselves; each is a file of its own from the start. */
+export type SpoolKind = 'results' | 'enrolments' | 'records';
+type EnvelopeSpoolKind = Exclude<SpoolKind, 'records'>;
 
 export interface SpoolItem {
   readonly kind: SpoolKind;
@@ -26,7 +29,11 @@ export interface Waiting {
 export interface Spool {
   readonly folder: string;
   /** Keeps an envelope durably; `duplicate` when exactly these bytes are here. A fork gets a name of its own. */
-  keep(kind: SpoolKind, agent: string, sequence: number, hash: string, bytes: Uint8Array): Promise<'new' | 'duplicate'>;
+  keep(kind: EnvelopeSpoolKind, agent: string, sequence: number, hash: string, bytes: Uint8Array): Promise<'new' | 'duplicate'>;
+  /** Whether exactly these bytes are here. */
+  holds(kind: EnvelopeSpoolKind, agent: string, sequence: number, hash: string, bytes: Uint8Array): boolean;
+  /** Keeps a record of a relay durably. @param id SHA-256 of its body @throws files.unwritable */
+  keepRecord(id: string, record: Uint8Array): void;
   /** Items of one kind; those of one agent in order of sequence. */
   items(kind: SpoolKind): SpoolItem[];
   read(item: SpoolItem): Uint8Array;
@@ -49,7 +56,7 @@ const AGENT = /^[0-9a-f]{32}$/;
 const PATH = /^(?:results\/[0-9a-f]{32}\/\d{12,16}-[0-9a-f]{16,64}|enrolments\/[0-9a-f]{32}-[0-9a-f]{16,64})\.pfe$/;
 
 /** `results/<agent>/<sequence>-<hash>.pfe`, `enrolments/<agent>-<hash>.pfe`; hash digits as many as needed to be unique. */
-function nameOf(kind: SpoolKind, agent: string, sequence: number, hashPart: string): string {
+function nameOf(kind: EnvelopeSpoolKind, agent: string, sequence: number, hashPart: string): string {
   return kind === 'results'
     ? `results/${agent}/${String(sequence).padStart(12, '0')}-${hashPart}.pfe`
     : `enrolments/${agent}-${hashPart}.pfe`;
@@ -174,7 +181,19 @@ export function openSpool(folder: string, options: SpoolOptions = {}): Spool {
       return 'duplicate'; // the whole hash is the same, so are the bytes
     },
 
+    holds: (kind, agent, sequence, hash, bytes) =>
+      [16, 64].some((digits) => {
+        const known = here(nameOf(kind, agent, sequence, hash.slice(0, digits)));
+        return known !== undefined && Buffer.compare(known, bytes) === 0;
+      }),
+
+    keepRecord(id, record) {
+      if (!/^[0-9a-f]{64}$/.test(id)) throw new TypeError('not the id of a record');
+      writeFileAtomic(join(folder, 'records', `${id}.pfr`), record, { mode: 0o640 });
+    },
+
     items(kind) {
+      if (kind === 'records') return recordsIn(join(folder, kind));
       place();
       const root = join(folder, kind);
       if (kind === 'enrolments') {
@@ -318,11 +337,21 @@ function readIfThere(file: string): Buffer | undefined {
   return fs.statSync(file, { throwIfNoEntry: false }) === undefined ? undefined : fs.readFileSync(file);
 }
 
-function envelopesIn(folder: string): string[] {
+function recordsIn(folder: string): SpoolItem[] {
+  return namesIn(folder, /^[0-9a-f]{64}\.pfr$/).map((name) => ({
+    kind: 'records',
+    agent: name.slice(0, 32),
+    path: `records/${name}`,
+  }));
+}
+
+const envelopesIn = (folder: string): string[] => namesIn(folder, /^[^.].*\.pfe$/);
+
+function namesIn(folder: string, pattern: RegExp): string[] {
   try {
     return fs
       .readdirSync(folder)
-      .filter((name) => name.endsWith('.pfe') && !name.startsWith('.'))
+      .filter((name) => pattern.test(name))
       .toSorted();
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return [];

@@ -25,7 +25,14 @@ export interface PostHandler {
 }
 
 /** A page that is made when it is asked for: GET and HEAD. */
-export type PageHandler = () => { status: number; type: string; body: string; headers?: Record<string, string> };
+export type PageHandler = () => {
+  status: number;
+  type: string;
+  body: string;
+  headers?: Record<string, string>;
+  /** Of the body, with quotes: who has it already is told so. */
+  etag?: string;
+};
 
 /** What went over the wire since the start. */
 export interface Traffic {
@@ -44,7 +51,7 @@ export interface ServeOptions {
   /** By path, `/inbox/results`. */
   readonly posts: ReadonlyMap<string, PostHandler>;
   /** By path, `/metrics`. */
-  readonly pages?: ReadonlyMap<string, PageHandler>;
+  readonly pages?: Pick<ReadonlyMap<string, PageHandler>, 'get'>;
   /** Told the path of each file of a repository that was asked for and is not here. */
   readonly onMissing?: ((path: string) => void) | undefined;
   /** Brings a payload here that was asked for and is not: by its path. */
@@ -121,7 +128,7 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
       return;
     }
     const page = options.pages?.get(path);
-    if (page !== undefined) return sendPage(page, response);
+    if (page !== undefined) return sendPage(page, request, response);
     if (options.posts.has(path)) return refuse(response, 405, REFUSALS.method, { allow: 'POST' });
     const relative = path.slice(1);
     if (!isServed(relative)) return refuse(response, 404, REFUSALS.path);
@@ -153,10 +160,18 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
     else notHere(path, response);
   }
 
-  function sendPage(page: PageHandler, response: http.ServerResponse): void {
+  function sendPage(page: PageHandler, request: http.IncomingMessage, response: http.ServerResponse): void {
     try {
-      const { status, type, body, headers } = page();
-      sendText(response, status, type, body, headers);
+      const { status, type, body, headers, etag } = page();
+      if (etag !== undefined && request.headers['if-none-match'] === etag) response.writeHead(304, { etag }).end();
+      else
+        sendText(
+          response,
+          status,
+          type,
+          body,
+          etag === undefined ? headers : { 'cache-control': 'no-cache', ...headers, etag },
+        );
     } catch (error) {
       log.error({ error: (error as Error).message }, 'a page could not be made');
       refuse(response, 500, { code: 'bug', message: 'the relay could not do this', next: "Look at the relay's log." });

@@ -5,7 +5,7 @@ import type { SiteFacts, SiteHost } from './facts.ts';
 import { CONCERNS } from './limits.ts';
 
 export interface Concern {
-  /** disk, mirror, upstream, expiry, clock, roster, spool, staging, leases, hosts */
+  /** disk, mirror, upstream, expiry, clock, roster, spool, fuse, staging, leases, hosts */
   readonly about: string;
   /** `bad`: something does not work now. */
   readonly level: 'old' | 'bad';
@@ -28,6 +28,7 @@ export function concernsOf(facts: SiteFacts): Concern[] {
     ...fresh(facts, at),
     ...roster(facts, at),
     ...spool(facts, at),
+    ...stopped(facts),
     ...staged(facts, at),
     ...rest(facts, at),
   ];
@@ -135,7 +136,7 @@ function roster({ rosterSignedAt, generation }: SiteFacts, at: number): Concern[
     : [];
 }
 
-function spool({ waiting, waitingSince }: SiteFacts, at: number): Concern[] {
+function spool({ waiting, waitingSince, gaps }: SiteFacts, at: number): Concern[] {
   const concerns: Concern[] = [];
   if (waitingSince !== null && at - Date.parse(waitingSince) > CONCERNS.spoolHours * HOUR)
     concerns.push({
@@ -143,6 +144,19 @@ function spool({ waiting, waitingSince }: SiteFacts, at: number): Concern[] {
       level: 'old',
       says: `${several(waiting.results, 'result')} and ${several(waiting.enrolments, 'enrolment')} wait, the oldest for ${ageText(Math.floor((at - Date.parse(waitingSince)) / 1_000))}`,
       next: 'Check inboxForward and the line, or have them collected from the inbox folder; agents keep theirs until they are confirmed.',
+    });
+  const day = at - 24 * HOUR;
+  const lately = gaps.filter(({ signedAt }) => Date.parse(signedAt) > day);
+  if (lately.length > 0)
+    concerns.push({
+      about: 'spool',
+      level: 'old',
+      says: `${several(
+        lately.reduce((sum, { results }) => sum + results, 0),
+        'result was',
+        'results were',
+      )} dropped for want of room within a day`,
+      next: 'Give the inbox more room (inboxMiB, or the disk), or bring on what waits; hosts still have what was dropped.',
     });
   if (waiting.refused > 0)
     concerns.push({
@@ -152,6 +166,31 @@ function spool({ waiting, waitingSince }: SiteFacts, at: number): Concern[] {
       next: 'Read the reasons beside them in inbox/refused, then remove them.',
     });
   return concerns;
+}
+
+function stopped({ siteHalts, fuses, fuseSays }: SiteFacts): Concern[] {
+  const halts = siteHalts
+    .filter(({ state }) => state === 'in-force')
+    .map(
+      ({ site, name, reason }): Concern => ({
+        about: 'fuse',
+        level: 'old',
+        says: `site ${site} is halted (${name}): ${reason}`,
+        next: 'Look at the hosts that failed; the publisher lifts it with `publisher site lift`.',
+      }),
+    );
+  const blown = fuseSays === '' ? [] : fuses.filter(({ state }) => state.tripped);
+  return [
+    ...halts,
+    ...blown.map(
+      ({ rollout, state }): Concern => ({
+        about: 'fuse',
+        level: 'old',
+        says: `the fuse of ${rollout} would trip (${state.failures} of ${state.reports} hosts failed), but ${fuseSays}`,
+        next: 'Have the publisher delegate `halt` to this site with the card of this relay.',
+      }),
+    ),
+  ];
 }
 
 function staged({ staging }: SiteFacts, at: number): Concern[] {

@@ -23,6 +23,7 @@ const ABOUT: Readonly<Record<string, string>> = {
   clock: 'the clock agrees with what signatures prove',
   roster: 'there is a roster, and it is not old',
   spool: 'nothing waits for long',
+  fuse: 'no relay has halted its site',
   staging: 'what windows that open soon need is here',
   leases: 'leases can be read',
   hosts: 'no host has fallen silent',

@@ -1,6 +1,14 @@
 // What the mirror's signed documents say that this station needs: roster, acks, groups, halts. Decoded once for each that comes.
 import { readStop } from '#manifests/decide';
-import { type Acks, type DocumentKind, type DocumentOf, decodeDocument, type Group, type RosterAgent } from '#manifests/schema';
+import {
+  type Acks,
+  type DocumentKind,
+  type DocumentOf,
+  decodeDocument,
+  type Group,
+  type RosterAgent,
+  type SignedDelegation,
+} from '#manifests/schema';
 import { currentGeneration, type Generation, mirrorLayout, readCurrentTarget } from '../mirror/index.ts';
 
 export type SignedStop = ReturnType<typeof readStop>;
@@ -13,6 +21,9 @@ export interface SignedSource {
   /** Up to where the publisher has an agent's results. */
   acks(): ReadonlyMap<string, number>;
   group(name: string): Group | undefined;
+  groups(): readonly Group[];
+  /** What the relays of a site may do. */
+  delegation(site: string): SignedDelegation | undefined;
   /** Halts and recalls that stop something. */
   stops(): readonly SignedStop[];
   generation(): Generation | undefined;
@@ -79,6 +90,13 @@ export function signedSource(mirror: string, onError: (reason: string) => void, 
       return byAgent.sequences;
     },
     group: (name) => decoded('group', `policy/groups/${name}.json.zst`),
+    groups() {
+      const paths = (current()?.targets ?? []).flatMap(
+        ({ path }) => /^policy\/groups\/([^/]+)\.json\.zst$/.exec(path)?.[0] ?? [],
+      );
+      return paths.flatMap((path) => decoded('group', path) ?? []);
+    },
+    delegation: (site) => decoded('site-delegation', `policy/sites/${site}.json.zst`),
     stops() {
       const paths = (current()?.targets ?? []).map(({ path }) => path).filter((path) => /^halts\/[^/]+\.json\.zst$/.test(path));
       return paths.flatMap((path) => made(path, (bytes) => readStop(bytes, path)) ?? []);

@@ -1,12 +1,16 @@
 // Everything the site page, the metrics and the doctor say, gathered from files once. Nothing here changes anything.
 import * as fs from 'node:fs';
 import { join } from 'node:path';
+import { judgeSiteHalt } from '#manifests/decide';
 import { type Clock, utcSeconds } from '#manifests/platform/clock';
+import type { RelayGap } from '#manifests/schema';
 import { type Freshness, openTrust } from '#manifests/trust';
 import { currentGeneration, generationNumbers, mirrorLayout, readStaging, type Staging } from '../mirror/index.ts';
+import { inForce, openRecordStore } from '../records/index.ts';
 import type { RelayFolders } from '../settings.ts';
 import { type RelayStatus, readStatus } from '../status.ts';
 import { type SignedSource, type SignedStop, signedSource } from './documents.ts';
+import { type FuseFacts, fuseFacts } from './fuse.ts';
 import { readLeases } from './lease-store.ts';
 import type { Lease } from './leases.ts';
 import { type Observations, readObserved, type UsageDay } from './observed.ts';
@@ -35,6 +39,19 @@ export interface SiteDisk {
   readonly sizeBytes: number;
 }
 
+export interface SiteHaltFacts {
+  readonly site: string;
+  readonly name: string;
+  readonly signedAt: string;
+  readonly groups: readonly string[];
+  readonly stops: readonly string[];
+  readonly reason: string;
+  /** In force; or why it is not (any more). */
+  readonly state: 'in-force' | 'over' | 'lifted' | 'refused';
+  /** By this relay; null where its key is not known. */
+  readonly own: boolean | null;
+}
+
 export interface SiteFacts {
   readonly at: string;
   readonly hosts: readonly SiteHost[];
@@ -61,6 +78,13 @@ export interface SiteFacts {
   /** Null when the file of leases cannot be understood. */
   readonly leases: readonly (Lease & { readonly title: string })[] | null;
   readonly stops: readonly SignedStop[];
+  /** What relays have halted, in force or not. */
+  readonly siteHalts: readonly SiteHaltFacts[];
+  /** Fuses of the signed rollouts; why this relay cannot trip any, empty when it can. */
+  readonly fuses: readonly FuseFacts[];
+  readonly fuseSays: string;
+  /** Results that relays had to drop, by the relay that did; newest first. */
+  readonly gaps: readonly (RelayGap & { readonly title: string; readonly own: boolean | null })[];
   /** Payloads brought ahead of windows; null before the first look. */
   readonly staging: Staging | null;
 }
@@ -68,13 +92,16 @@ export interface SiteFacts {
 export interface GatherOptions {
   readonly folders: RelayFolders;
   readonly clock: Clock;
+  /** Name of this site, and the signing key of this relay where it is known. */
+  readonly site?: string | undefined;
+  readonly signKey?: string | undefined;
   /** What a running relay has in memory already; a command reads it from files. */
   readonly documents?: SignedSource;
   readonly observed?: Observations;
   readonly leases?: readonly Lease[];
 }
 
-export function gatherFacts({ folders, clock, ...given }: GatherOptions): SiteFacts {
+export function gatherFacts({ folders, site, signKey, clock, ...given }: GatherOptions): SiteFacts {
   const now = clock.now();
   const documents =
     given.documents ??
@@ -87,7 +114,10 @@ export function gatherFacts({ folders, clock, ...given }: GatherOptions): SiteFa
   const leases = given.leases ?? readLeases(folders.leases);
   const layout = mirrorLayout(folders.mirror);
   const generation = currentGeneration(layout);
+  const isOwn = (key: string) => (signKey === undefined ? null : key === signKey);
   const spooled = spoolOf(folders.inbox);
+  const kept = openRecordStore(folders.records);
+  const fuse = fuseFacts(documents, { file: folders.fuse, site, signKey, at: now });
   const roster = documents.roster();
   const acks = documents.acks();
   const known = new Set([...(roster?.keys() ?? []), ...observed.agents.keys(), ...spooled.agents.keys()]);
@@ -135,6 +165,15 @@ export function gatherFacts({ folders, clock, ...given }: GatherOptions): SiteFa
     disks: [diskOf('state', folders.state), diskOf('cache', folders.cache)].flatMap((disk) => disk ?? []),
     days: observed.days,
     leases: leases?.map((lease) => ({ ...lease, title: roster?.get(lease.id)?.title ?? lease.id })) ?? null,
+    siteHalts: kept.halts().map(({ id, key, halt, since }): SiteHaltFacts => {
+      const verdict = judgeSiteHalt({ id, key, halt, since }, documents.delegation(halt.site) ?? null);
+      const { site: of, name, signedAt, groups, stops, reason } = halt;
+      const state = verdict.kind === 'counts' ? (inForce(verdict, now) ? 'in-force' : 'over') : verdict.kind;
+      return { site: of, name, signedAt, groups, stops, reason, state, own: isOwn(key) };
+    }),
+    fuses: fuse.fuses,
+    fuseSays: fuse.says,
+    gaps: kept.gaps().map(({ key, gap }) => ({ ...gap, title: roster?.get(gap.agent)?.title ?? gap.agent, own: isOwn(key) })),
     staging: readStaging(folders.staging),
     stops: documents.stops().filter((stop) => !isOver(stop, now)),
   };

@@ -2,5 +2,6 @@
 export { LEASE_CHOICES, type LeaseChoice } from './choices.ts';
 export { type Check, examine } from './doctor.ts';
 export { gatherFacts, type SiteFacts } from './facts.ts';
+export { relayKeys } from './keys.ts';
 export { renderSite } from './page.ts';
 export { openSite, type Site } from './service.ts';

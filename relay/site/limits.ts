@@ -11,6 +11,9 @@ export const SITE_LIMITS = {
   /** Bytes of the files of this station. */
   leaseFileBytes: 16 * 1024 * 1024,
   observedFileBytes: 256 * 1024 * 1024,
+  /** Bytes of what the fuse has counted, and reports that are kept. */
+  fuseFileBytes: 32 * 1024 * 1024,
+  fuseReports: 50_000,
   /** Milliseconds between two writes of what was observed. */
   observedEveryMs: 60_000,
   /** Milliseconds for which a host whose result came here counts as one of this relay's. */

@@ -29,6 +29,12 @@ export const METRICS = {
   patchferry_relay_roster_signed_timestamp_seconds: ['gauge', 'When the roster was signed.'],
   patchferry_relay_leases: ['gauge', 'Reboot leases that are held, by group.'],
   patchferry_relay_halts: ['gauge', 'Halts and blocking recalls that the publisher has signed.'],
+  patchferry_relay_site_halts: ['gauge', 'Halts in force that relays of a site signed, by site.'],
+  patchferry_relay_fuse_failures: ['gauge', 'Hosts that failed within the time a fuse looks at, by its halt.'],
+  patchferry_relay_dropped_results: [
+    'gauge',
+    'Results that relays had to drop for want of room, as far as records are kept here.',
+  ],
   patchferry_relay_staged_payloads: ['gauge', 'Payloads that windows which open soon need, by where they are.'],
   patchferry_relay_lease_answers_total: ['counter', 'Answers to lease requests by kind.'],
   patchferry_relay_envelopes_total: ['counter', 'Results and enrolments that came, by kind and answer.'],
@@ -97,6 +103,12 @@ export function renderMetrics(facts: SiteFacts, counters: Counters): string {
     patchferry_relay_roster_signed_timestamp_seconds: seconds(facts.rosterSignedAt),
     patchferry_relay_leases: [...byGroup].map(([group, leases]) => [{ group }, leases.length]),
     patchferry_relay_halts: one(facts.stops.length),
+    patchferry_relay_site_halts: [...Map.groupBy(facts.siteHalts, ({ site }) => site)].map(([site, halts]) => [
+      { site },
+      halts.filter(({ state }) => state === 'in-force').length,
+    ]),
+    patchferry_relay_fuse_failures: facts.fuses.map(({ name, state }) => [{ fuse: name }, state.failures]),
+    patchferry_relay_dropped_results: one(facts.gaps.reduce((sum, { results }) => sum + results, 0)),
     patchferry_relay_staged_payloads: stagedSamples(facts),
     patchferry_relay_lease_answers_total: [...counters.leaseAnswers].map(([kind, count]) => [{ kind }, count]),
     patchferry_relay_envelopes_total: [...counters.envelopes].map(([name, count]) => {

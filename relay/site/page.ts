@@ -16,7 +16,7 @@ import { cell, limited, when } from './cells.ts';
 import { concernsOf, evidenceAge } from './concerns.ts';
 import type { SiteFacts, SiteHost } from './facts.ts';
 import { CONCERNS } from './limits.ts';
-import { stagingPart } from './local.ts';
+import { fusePart, gapPart, stagingPart } from './local.ts';
 
 /** Where the page is served. */
 export const PAGE_PATHS = ['/site/', '/site'] as const;
@@ -60,8 +60,10 @@ ${figures(facts, members, at)}
 <main>
 ${hostTable(facts, at)}
 ${stopTable(facts)}
+${fusePart(facts)}
 ${leaseTable(facts, at)}
 ${stagingPart(facts)}
+${gapPart(facts)}
 ${lineTable(facts)}
 ${mirrorPart(facts)}
 </main>

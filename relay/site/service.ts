@@ -1,7 +1,9 @@
 // The station inside a running relay: leases to ask for, pages to look at, and what it watches to fill them.
-import type { Clock } from '#manifests/platform/clock';
+import { type Clock, utcSeconds } from '#manifests/platform/clock';
 import type { Log } from '#manifests/platform/log';
 import { inspectEnvelope } from '#manifests/trust';
+import type { Dropped, Hop, Spool } from '../inbox/index.ts';
+import { openRecordStore, openRecords, RECORDS_LIMITS } from '../records/index.ts';
 import type { PageHandler, PostHandler, Traffic } from '../serve/index.ts';
 import type { RelayFolders } from '../settings.ts';
 import type { LeaseChoice } from './choices.ts';
@@ -9,6 +11,9 @@ import { concernsOf } from './concerns.ts';
 import { signedSource } from './documents.ts';
 import { gatherFacts, type SiteFacts } from './facts.ts';
 import { leaseService } from './fleetlock.ts';
+import { openFuse } from './fuse.ts';
+import { agentAnswers } from './halts.ts';
+import type { RelayKeys } from './keys.ts';
 import { openLeases } from './lease-store.ts';
 import { SITE_LIMITS } from './limits.ts';
 import { METRICS_TYPE, renderMetrics } from './metrics.ts';
@@ -18,9 +23,12 @@ import { PAGE_PATHS, renderSite } from './page.ts';
 export interface Site {
   /** By path, for the server. */
   readonly posts: ReadonlyMap<string, PostHandler>;
-  readonly pages: ReadonlyMap<string, PageHandler>;
+  readonly pages: Pick<ReadonlyMap<string, PageHandler>, 'get'>;
   /** Notes an envelope and how it was answered. */
   envelope(kind: 'results' | 'enrolments', bytes: Uint8Array, status: number): void;
+  /** Says which results an agent lost here, before they go. @throws files.unwritable */
+  dropped(what: Dropped): void;
+  wasDropped(agent: string, sequence: number): boolean;
   fetched(bytes: number): void;
   /** Agents that were heard here lately. */
   heard(): ReadonlySet<string>;
@@ -36,10 +44,17 @@ export interface Site {
 export interface SiteOptions {
   readonly folders: RelayFolders;
   readonly rebootLeases: LeaseChoice;
+  /** Name of this site. */
+  readonly site?: string | undefined;
+  readonly keys: RelayKeys;
+  readonly spool: Pick<Spool, 'keepRecord' | 'items' | 'counts'>;
+  /** The other relays of the site. */
+  readonly siblings: readonly Hop[];
+  readonly signal: AbortSignal;
+  /** Told after something came that has to go on. */
+  readonly onKept: () => void;
   readonly clock: Clock;
   readonly log: Log;
-  /** Gives every envelope that was taken in its own file, so that what is read from files is all of it. */
-  readonly settle?: () => unknown;
 }
 
 const NO_TRAFFIC: Traffic = { requests: 0, sentBytes: 0, receivedBytes: 0, connections: 0 };
@@ -51,7 +66,8 @@ const HTML_HEADERS = {
 };
 
 /** @throws files.unreadable */
-export function openSite({ folders, rebootLeases, clock, log, settle }: SiteOptions): Site {
+export function openSite(options: SiteOptions): Site {
+  const { folders, rebootLeases, site, keys, clock, log, signal } = options;
   const startedAt = clock.now();
   const complaints = new Set<string>();
   const complain = (reason: string) => {
@@ -63,6 +79,34 @@ export function openSite({ folders, rebootLeases, clock, log, settle }: SiteOpti
   const store = openLeases(folders.leases, clock);
   const service = rebootLeases === 'off' ? undefined : leaseService(rebootLeases, { documents, store, clock, log });
   const observer = openObserver(folders.observed, clock);
+  const kept = openRecordStore(folders.records);
+  const records = openRecords({ ...options, store: kept, documents, key: keys.sign });
+  const fuse = openFuse({
+    file: folders.fuse,
+    site,
+    box: keys.box,
+    signKey: keys.sign.publicKey,
+    documents,
+    inForce: (name) => records.inForce(name),
+    halt: (halt) => records.halt(halt),
+    clock,
+    log,
+  });
+  const lost = new Set<string>();
+  for (const { key, gap } of kept.gaps())
+    if (key === keys.sign.publicKey)
+      for (const { from, to } of gap.dropped)
+        for (let sequence = from; sequence <= to; sequence += 1) lost.add(`${gap.agent} ${sequence}`);
+
+  /** Trips what has to, and tells the other relays; nothing here may hold up a result. */
+  function lookAtFuses(): void {
+    try {
+      fuse.look();
+      void records.tellSiblings(site, signal);
+    } catch (error) {
+      log.error({ reason: (error as Error).message }, 'a halt of this site cannot be written');
+    }
+  }
   const envelopes = new Map<string, number>();
   const totals = { passedOn: 0, fetchedBytes: 0 };
   let trafficNow = () => NO_TRAFFIC;
@@ -89,8 +133,16 @@ export function openSite({ folders, rebootLeases, clock, log, settle }: SiteOpti
     const began = clock.monotonic();
     if (known !== undefined && began < known.until) return known.facts;
     countTraffic();
-    settle?.();
-    const gathered = gatherFacts({ folders, clock, documents, observed: observer.now(), leases: store.held() });
+    options.spool.counts(); // every envelope gets its own file: what is read from files is all of it
+    const gathered = gatherFacts({
+      folders,
+      site,
+      signKey: keys.sign.publicKey,
+      clock,
+      documents,
+      observed: observer.now(),
+      leases: store.held(),
+    });
     const ended = clock.monotonic();
     known = { facts: gathered, until: ended + Math.max(SITE_LIMITS.rememberMs, (ended - began) * SITE_LIMITS.rememberTimes) };
     return gathered;
@@ -132,9 +184,17 @@ export function openSite({ folders, rebootLeases, clock, log, settle }: SiteOpti
     };
   };
 
+  const posts = new Map(service?.posts ?? []);
+  posts.set('/inbox/records', {
+    limitBytes: RECORDS_LIMITS.recordBytes,
+    memoryBytes: RECORDS_LIMITS.memoryBytes,
+    handle: (bytes) => records.take(bytes),
+  });
+  const pages = new Map([...PAGE_PATHS.map((path) => [path, page] as const), ['/metrics', metrics], ['/readyz', ready]]);
+
   return {
-    posts: service?.posts ?? new Map(),
-    pages: new Map([...PAGE_PATHS.map((path) => [path, page] as const), ['/metrics', metrics], ['/readyz', ready]]),
+    posts,
+    pages: { get: (path) => pages.get(path) ?? agentAnswers(records, path) },
     envelope(kind, bytes, status) {
       const name = `${kind} ${status}`;
       envelopes.set(name, (envelopes.get(name) ?? 0) + 1);
@@ -142,8 +202,28 @@ export function openSite({ folders, rebootLeases, clock, log, settle }: SiteOpti
       if (kind !== 'results' || (status !== 200 && status !== 201)) return;
       const { agent, sequence } = inspectEnvelope(bytes);
       observer.result(agent, sequence);
+      try {
+        if (fuse.note(bytes)) lookAtFuses();
+      } catch (error) {
+        log.error({ reason: (error as Error).message }, 'a result cannot be counted for the fuse');
+      }
     },
     heard: () => heardLately(observer.now(), clock.now()),
+    dropped({ agent, sequences, bytes, why }) {
+      records.gap({
+        schema: 'patchferry/relay-gap',
+        schemaVersion: 1,
+        site: site ?? null,
+        signedAt: utcSeconds(clock.now()),
+        agent,
+        dropped: runsOf(sequences),
+        results: sequences.length,
+        bytes,
+        why,
+      });
+      for (const sequence of sequences) lost.add(`${agent} ${sequence}`);
+    },
+    wasDropped: (agent, sequence) => lost.has(`${agent} ${sequence}`),
     fetched(bytes) {
       totals.fetchedBytes += bytes;
       observer.add({ fetchedBytes: bytes });
@@ -161,7 +241,11 @@ export function openSite({ folders, rebootLeases, clock, log, settle }: SiteOpti
       } catch (error) {
         log.error({ reason: (error as Error).message }, 'leases cannot be written');
       }
-      if (clock.monotonic() - savedAt >= SITE_LIMITS.observedEveryMs) save();
+      lookAtFuses();
+      if (clock.monotonic() - savedAt >= SITE_LIMITS.observedEveryMs) {
+        save();
+        records.tidy();
+      }
     },
     close() {
       save();
@@ -172,4 +256,15 @@ export function openSite({ folders, rebootLeases, clock, log, settle }: SiteOpti
       }
     },
   };
+}
+
+/** Ascending numbers as runs of neighbours. */
+function runsOf(sequences: readonly number[]): { from: number; to: number }[] {
+  const runs: { from: number; to: number }[] = [];
+  for (const sequence of sequences) {
+    const last = runs.at(-1);
+    if (last !== undefined && last.to + 1 === sequence) last.to = sequence;
+    else runs.push({ from: sequence, to: sequence });
+  }
+  return runs;
 }

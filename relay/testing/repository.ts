@@ -42,6 +42,8 @@ export interface TestContent {
   readonly revoked?: readonly TestAgent[];
   /** What agents are called, by id; else their id. */
   readonly titles?: Readonly<Record<string, string>>;
+  /** Where agents stand, by id. */
+  readonly sites?: Readonly<Record<string, string>>;
   /** Further signed documents of the role `policy`, by path. */
   readonly policy?: Readonly<Record<string, Uint8Array>>;
   /** Further signed documents of the role `waivers` (here it may sign halts too), by path. */
@@ -139,7 +141,7 @@ export async function makePublisher(folder: string, now: () => number = Date.now
           expires,
           delegations: [
             { name: 'catalog', ...keysOf('catalog'), paths: ['catalogs/*'] },
-            { name: 'policy', ...keysOf('policy'), paths: ['policy/baselines/*', 'policy/groups/*'] },
+            { name: 'policy', ...keysOf('policy'), paths: ['policy/baselines/*', 'policy/groups/*', 'policy/sites/*'] },
             { name: 'waivers', ...keysOf('waivers'), paths: ['waivers/*', 'halts/*'] },
             { name: 'roster', ...keysOf('roster'), paths: ['roster/*'] },
           ],
@@ -242,12 +244,17 @@ function baselineOf({ patches }: TestContent, at: string): ResolvedBaseline {
   };
 }
 
-function rosterOf({ agents = [], revoked = [], titles = {} }: TestContent, collector: BoxKeyPair, at: string): Roster {
+function rosterOf(
+  { agents = [], revoked = [], titles = {}, sites = {} }: TestContent,
+  collector: BoxKeyPair,
+  at: string,
+): Roster {
   const row = ({ id, signKey, boxKey }: TestAgent, status: 'approved' | 'revoked') => ({
     id,
     title: titles[id] ?? id,
     group: 'all',
     labels: {},
+    ...(sites[id] === undefined ? {} : { site: sites[id] }),
     signKey: signKey.publicKey,
     boxKey: boxKey.publicKey,
     status,

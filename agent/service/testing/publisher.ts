@@ -69,6 +69,8 @@ export interface Publication {
   readonly answers?: readonly WaiverAnswer[];
   /** Its overlay is signed with a key of the site. */
   readonly site?: { readonly delegation: SignedDelegation; readonly overlay: SignedOverlay };
+  /** Further documents of the policy role, by target path. */
+  readonly policy?: Readonly<Record<string, Uint8Array>>;
   /** TUF's own expiry, ms. */
   readonly expires?: number;
 }
@@ -126,7 +128,7 @@ export async function makePublisher(folder: string): Promise<TestPublisher> {
     rootFile,
     recipient,
     async publish(publication) {
-      const { releases, members, group = {}, acks = [], expires = far } = publication;
+      const { releases, members, group = {}, acks = [], policy = {}, expires = far } = publication;
       version += 1;
       const at = utcSeconds(Date.now() - 1_000);
       const patches: Patch[] = [];
@@ -179,6 +181,7 @@ export async function makePublisher(folder: string): Promise<TestPublisher> {
           }),
         ],
         ['policy', 'policy/groups/site.json.zst', encodeDocument('group', groupOf(at, group))],
+        ...Object.entries(policy).map(([path, bytes]): [Role, string, Uint8Array] => ['policy', path, bytes]),
         [
           'roster',
           'roster/roster.json.zst',

@@ -21,6 +21,7 @@ test('every recipient opens it, nobody else does', () => {
   const bytes = sealed(body);
   const header = {
     kind: 'result',
+    detail: false,
     agent,
     sequence: 7,
     signKey: agentKey.publicKey,

@@ -6,6 +6,7 @@ import { agentIdOf, type BoxKeyPair, type RandomBytes, type SigningKeyPair } fro
 import { checkBoxKey, checkSigningKey } from '../verify/points.ts';
 import {
   AT,
+  DETAIL_FLAG,
   ENVELOPE_LIMITS,
   type EnvelopeHeader,
   type EnvelopeKind,
@@ -33,6 +34,8 @@ export interface SealInput {
   readonly signKey: SigningKeyPair;
   /** X25519 keys, hex; at least one. */
   readonly recipients: readonly string[];
+  /** A later result repeats it: where there is no room it may be dropped first. */
+  readonly detail?: boolean | undefined;
   readonly randomBytes?: RandomBytes | undefined;
 }
 
@@ -77,6 +80,7 @@ export function sealEnvelope(input: SealInput): Uint8Array {
   MAGIC.copy(prefix, AT.magic);
   prefix[AT.kind] = KIND_NUMBERS[kind];
   prefix[AT.recipientCount] = recipients.length;
+  prefix.writeUInt16BE(input.detail === true ? DETAIL_FLAG : 0, AT.flags);
   prefix.write(agent, AT.agent, 'hex');
   prefix.writeBigUInt64BE(BigInt(sequence), AT.sequence);
   prefix.write(signKey.publicKey, AT.signKey, 'hex');

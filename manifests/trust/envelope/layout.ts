@@ -36,7 +36,8 @@ export const AT = {
   magic: 0,
   kind: 4,
   recipientCount: 5,
-  reserved: 6,
+  /** Flags in the second byte; the first is reserved. */
+  flags: 6,
   agent: 8,
   sequence: 24,
   signKey: 32,
@@ -53,8 +54,12 @@ export const LENGTH_BYTES = 4;
 /** Inside: signature, compression, length of the stored body, length of the plain body. */
 export const INNER_HEADER_BYTES = SIGNATURE_BYTES + 1 + 4 + 4;
 
+/** Set by the agent on what a later result repeats: a relay without room may drop it, and says so. */
+export const DETAIL_FLAG = 1;
+
 export interface EnvelopeHeader {
   readonly kind: EnvelopeKind;
+  readonly detail: boolean;
   /** 32 hex digits. */
   readonly agent: string;
   readonly sequence: number;
@@ -96,7 +101,8 @@ export function inspectEnvelope(bytes: Uint8Array): EnvelopeHeader {
   if (kind === undefined) throw malformed(`kind ${number} is unknown`);
   const count = view[AT.recipientCount] ?? 0;
   if (count < 1 || count > ENVELOPE_LIMITS.recipients) throw malformed(`${count} recipients`);
-  if (view.readUInt16BE(AT.reserved) !== 0) throw malformed('reserved bytes are set');
+  const flags = view.readUInt16BE(AT.flags);
+  if ((flags & ~DETAIL_FLAG) !== 0) throw malformed('reserved bits are set');
   const sequence = view.readBigUInt64BE(AT.sequence);
   if (sequence > BigInt(Number.MAX_SAFE_INTEGER)) throw malformed('sequence of 2^53 or more');
   const start = headerBytes(count);
@@ -110,10 +116,17 @@ export function inspectEnvelope(bytes: Uint8Array): EnvelopeHeader {
   if (new Set(recipients).size !== count) throw malformed('names one recipient twice');
   return {
     kind,
+    detail: flags === DETAIL_FLAG,
     agent: hexAt(AT.agent, 16),
     sequence: Number(sequence),
     signKey: hexAt(AT.signKey, KEY_BYTES),
     recipients,
     size: view.length,
   };
+}
+
+/** Whether an envelope that begins with these bytes is marked as detail. @param head its first 8 bytes */
+export function isDetailHead(head: Uint8Array): boolean {
+  const view = Buffer.from(head.buffer, head.byteOffset, head.length);
+  return view.length >= AT.agent && view.subarray(0, MAGIC.length).equals(MAGIC) && view.readUInt16BE(AT.flags) === DETAIL_FLAG;
 }
