@@ -158,7 +158,7 @@ class Cycle {
     const { delegation } = this.#view;
     if (outcome.kind !== 'synced' || delegation?.may.includes('halt') !== true) return;
     const trouble = await documents.siteHalts.ask(outcome.origin, delegation, this.#agent.trustedNow(), this.#options.signal);
-    if (trouble !== null) this.#says.push(oneLine(trouble, 300));
+    if (trouble !== null) tally.says.push(oneLine(trouble, 300));
     this.#view = documents.view(keys?.id ?? null);
   }
 
