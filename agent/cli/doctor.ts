@@ -4,6 +4,7 @@ import { EXIT, PatchferryError } from '#manifests/errors';
 import type { CommandContext, Outcome } from '#manifests/platform/cli';
 import { formatBytes } from '#manifests/platform/progress';
 import { OUTBOX_LIMITS } from '../outbox/index.ts';
+import { races } from '../prechecks/index.ts';
 import { HANDS_NEEDED } from '../run/index.ts';
 import { type Agent, type AgentSettings, makeWorld, placesOf } from '../service/index.ts';
 import { settingsFrom, table, withAgent } from './frame.ts';
@@ -136,6 +137,15 @@ async function checkAgent(agent: Agent, context: CommandContext): Promise<Check[
       next: 'Put the package database right by hand (dpkg --configure -a, apt-get -f install).',
     });
   }
+  const racing = (await hands.updaters.find()).filter(races).map(({ unit }) => unit);
+  checks.push({
+    name: 'updaters',
+    ok: true,
+    says:
+      racing.length === 0
+        ? 'no updater of the distribution is switched on'
+        : `${racing.join(', ')} may install by itself; the group's otherUpdaters: take-over switches it off`,
+  });
   for (const way of hands.ways) {
     const { says } = await way.assess([], host);
     checks.push({ name: 'way back', ok: true, says: `${way.kind}: ${says}` });

@@ -254,8 +254,8 @@ const commands: readonly CommandSpec[] = [
   },
   {
     name: 'service uninstall',
-    summary: 'stop and remove the systemd service; state and keys stay',
-    examples: [{ line: 'patchferry-agent service uninstall', says: 'removes the unit only' }],
+    summary: 'stop and remove the systemd service, give the host’s own updater back; state and keys stay',
+    examples: [{ line: 'patchferry-agent service uninstall', says: 'the host is then as its distribution made it' }],
     run: later(async () => (await import('./service.ts')).uninstallService),
   },
   {

@@ -2,7 +2,17 @@
 import { resolve } from 'node:path';
 import { EXIT } from '#manifests/errors';
 import type { CommandContext, Outcome } from '#manifests/platform/cli';
-import { installUnit, ownCommand, removeUnit, UNIT_NAME, unitState, unitText } from '../service/index.ts';
+import { systemClock } from '#manifests/platform/clock';
+import {
+  giveUpdatersBack,
+  installUnit,
+  ownCommand,
+  placesOf,
+  removeUnit,
+  UNIT_NAME,
+  unitState,
+  unitText,
+} from '../service/index.ts';
 import { settingsFrom } from './frame.ts';
 
 export async function installService(context: CommandContext): Promise<Outcome> {
@@ -20,11 +30,23 @@ export async function installService(context: CommandContext): Promise<Outcome> 
   return { exit: EXIT.done, text: `${UNIT_NAME} is installed, enabled and started`, report };
 }
 
-export async function uninstallService(): Promise<Outcome> {
+export async function uninstallService(context: CommandContext): Promise<Outcome> {
   const removed = await removeUnit();
-  return removed
-    ? { exit: EXIT.done, text: `${UNIT_NAME} is stopped and removed; state and keys stay` }
-    : { exit: EXIT.current, text: `${UNIT_NAME} is not installed` };
+  const { stateDir, cacheDir } = await settingsFrom(context);
+  const { says, trouble } = await giveUpdatersBack(placesOf({ stateDir, cacheDir }).journal, systemClock.now());
+  const text = removed ? `${UNIT_NAME} is stopped and removed; state and keys stay` : `${UNIT_NAME} is not installed`;
+  return {
+    exit: trouble.length > 0 ? EXIT.findings : removed || says.length > 0 ? EXIT.done : EXIT.current,
+    text: [text, ...says, ...trouble].join('\n'),
+    report: {
+      schema: 'patchferry/agent-service-removed',
+      schemaVersion: 1,
+      unit: UNIT_NAME,
+      removed,
+      givenBack: says,
+      trouble,
+    },
+  };
 }
 
 export async function serviceStatus(): Promise<Outcome> {

@@ -7,7 +7,7 @@ import { formatBytes } from '#manifests/platform/progress';
 import { readEnrolment } from '../outbox/index.ts';
 import type { RelayReport } from '../poll/index.ts';
 import { HANDS_NEEDED, oneLine, type RunRow } from '../run/index.ts';
-import { type Agent, fault, lastCycle, placesOf } from '../service/index.ts';
+import { type Agent, fault, lastCycle, placesOf, takenOver } from '../service/index.ts';
 import { settingsFrom, table, withAgent } from './frame.ts';
 
 export async function status(context: CommandContext): Promise<Outcome> {
@@ -29,6 +29,7 @@ async function describe(agent: Agent): Promise<Outcome> {
   const out = outbox?.status();
   const hands = journal.meta(HANDS_NEEDED);
   const relays = agent.relays.report();
+  const updaters = takenOver(journal);
   const line = await agent.line.now(false);
   const fresh = freshness.hardExpired
     ? `EXPIRED since ${freshness.since ?? 'ever'}: nothing new is installed`
@@ -57,6 +58,9 @@ async function describe(agent: Agent): Promise<Outcome> {
     ...(last?.says ?? []).filter((says) => !told.has(says)).map((says): [string, string] => ['', says]),
     ['next', typeof last?.nextAt === 'number' ? utcSeconds(last.nextAt) : 'nothing is known to happen by itself'],
     ...(last?.notices ?? []).map(({ says }, index): [string, string] => [index === 0 ? 'notices' : '', says]),
+    ...(updaters.length === 0
+      ? []
+      : [['switched off', updaters.map(({ unit, file }) => `${unit} (was ${file})`).join(', ')] as [string, string]]),
     ['run', open === undefined ? 'none is open' : `${open.id.slice(0, 8)} in ${open.state}, taken up ${open.resumed} times`],
     ['last run', run === undefined ? 'none' : runLine(run)],
     [
@@ -91,6 +95,7 @@ async function describe(agent: Agent): Promise<Outcome> {
       openRun: open === undefined ? null : { id: open.id, state: open.state, resumed: open.resumed },
       lastRun: run?.body ?? null,
       outbox: out ?? null,
+      otherUpdatersOff: updaters,
       handsNeeded: hands ?? null,
     },
   };

@@ -5,7 +5,7 @@ import type { Clock } from '#manifests/platform/clock';
 import type { Log } from '#manifests/platform/log';
 import type { Catalog, ContentRef, FixName, Group, HealthCheck, Hook, Inventory } from '#manifests/schema';
 import type { FixOutcome, HostContext, PackageSystem, SystemFormat } from '../packages/index.ts';
-import type { HostCheck, HostLook } from '../prechecks/index.ts';
+import type { HostCheck, HostLook, UpdaterUnit } from '../prechecks/index.ts';
 import type { WayBack } from '../snapshot/index.ts';
 import type { FailPoint } from './failpoints.ts';
 import type { Journal } from './journal.ts';
@@ -38,6 +38,12 @@ export interface Hands {
   checkHost(look: HostLook, signal: AbortSignal): Promise<HostCheck[]>;
   /** Makes one fix that is the host's own and no package system's; undefined when it has none of this name. */
   fixHost(name: FixName): Promise<FixOutcome | undefined>;
+  /** The distribution's own updaters. */
+  readonly updaters: {
+    find(): Promise<UpdaterUnit[]>;
+    switchOff(unit: string): Promise<string | undefined>;
+    switchBack(before: UpdaterUnit): Promise<string | undefined>;
+  };
   /** Runs one health check of the group. */
   checkHealth(check: HealthCheck, signal: AbortSignal): Promise<{ healthy: boolean; says: string }>;
   /** What says that the host needs a reboot, a line each; empty when nothing does. */

@@ -137,7 +137,7 @@ export async function openAgent(settings: AgentSettings, options: OpenOptions): 
 }
 
 async function realHands(settings: AgentSettings, clock: Clock): Promise<Hands> {
-  const [{ packageSystems }, { waysBack }, { checkHost, hostFixes }] = await Promise.all([
+  const [{ packageSystems }, { waysBack }, { checkHost, findUpdaters, hostFixes, switchBack, switchOff }] = await Promise.all([
     import('../packages/index.ts'),
     import('../snapshot/index.ts'),
     import('../prechecks/index.ts'),
@@ -150,6 +150,7 @@ async function realHands(settings: AgentSettings, clock: Clock): Promise<Hands> 
     reboot: rebootHost,
     checkHost,
     fixHost: async (name) => hostFixes[name]?.(),
+    updaters: { find: () => findUpdaters(), switchOff: (unit) => switchOff(unit), switchBack: (before) => switchBack(before) },
     checkHealth,
     runHook,
     rebootEvidence: (inventory) => rebootEvidence(inventory),

@@ -18,6 +18,7 @@ import { bringPayloads } from './payloads.ts';
 import { sweep } from './sweep.ts';
 import { type CycleReport, Tally } from './tally.ts';
 import { tell } from './telling.ts';
+import { careForUpdaters } from './updaters.ts';
 import { makeWorld } from './world.ts';
 
 export interface CycleOptions {
@@ -175,6 +176,7 @@ class Cycle {
   async #decideAndRun(): Promise<void> {
     const { keys, trust } = this.#agent;
     const tally = this.#tally;
+    await this.#careForUpdaters();
     if (keys === undefined || this.#view.member === null) {
       const says =
         keys === undefined ? 'this host is not enrolled' : (this.#view.damaged ?? STANDING_SAYS[this.#view.standing]);
@@ -206,6 +208,24 @@ class Cycle {
     if (!tally.took(ended)) return;
     if (ended.kind === 'ended' && ended.outcome === 'committed') await this.#afterCommit(evaluation);
     else await this.#look();
+  }
+
+  /** A host that nobody has approved yet, or whose documents are damaged, stays as it is. */
+  async #careForUpdaters(): Promise<void> {
+    const { member, standing, group } = this.#view;
+    if (this.#options.lookOnly === true || (member === null && standing !== 'revoked')) return;
+    const { journal, hands, clock } = this.#agent;
+    const wanted = standing === 'revoked' ? 'leave' : (group?.otherUpdaters ?? 'leave');
+    const { says, trouble } = await careForUpdaters(journal, hands.updaters, wanted);
+    this.#tally.says.push(...says, ...trouble);
+    if (says.length + trouble.length === 0) return;
+    const stamp = this.#tally.stamp(await this.#boot());
+    tellAlert(
+      journal,
+      { code: 'agent.other-updaters', message: [...says, ...trouble].join('; '), where: null },
+      stamp,
+      clock.now(),
+    );
   }
 
   async #install(evaluation: Evaluation): Promise<RunEnd> {

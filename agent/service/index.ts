@@ -9,4 +9,5 @@ export { type AgentSettings, loadSettings, placesOf } from './settings.ts';
 export { installUnit, ownCommand, removeUnit, unitState } from './systemd.ts';
 export { keepRunning } from './ticker.ts';
 export { UNIT_NAME, unitText } from './unit.ts';
+export { giveUpdatersBack, takenOver } from './updaters.ts';
 export { decideInput, makeWorld, whoIs } from './world.ts';

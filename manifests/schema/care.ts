@@ -57,7 +57,7 @@ export const prechecks = z.strictObject({
   clock: onFinding.optional(),
   /** The host's own sources mix releases, or pin one above another. */
   repositories: onFinding.optional(),
-  /** The line is paid by volume: then nothing is downloaded either. */
+  /** The line is paid by volume. */
   meteredLine: onFinding.optional(),
   /** Runs on battery, below `batteryPercent`. */
   battery: onFinding.optional(),

@@ -347,6 +347,11 @@ export function makeFakeHost(journalFile: string, group: Partial<Group> = {}, mo
             return { name, ok: wrong === undefined, blocks, says: 'as told', retryLater: wrong?.later ?? false };
           });
         },
+        updaters: {
+          find: async () => [],
+          switchOff: async () => undefined,
+          switchBack: async () => undefined,
+        },
         async fixHost(name) {
           acts.push(`fix ${name}`);
           const mended = host.mends.get(name);
