@@ -17,7 +17,7 @@ import { installedFromRpm, nativeRpmArch, readRpmEntries, readRpmHolds, waitingF
 
 export { type DpkgEntry, nativeArch, readDpkgEntries, readDpkgPackages } from './dpkg-status.ts';
 export { readKernels } from './host.ts';
-export { readRpmEntries } from './rpm.ts';
+export { isHeld, type RpmEntry, readRpmEntries, readRpmHolds } from './rpm.ts';
 
 /** Where `archive` components live when nothing else is set. */
 export const DEFAULT_ARCHIVE_ROOT = '/opt/patchferry/components';

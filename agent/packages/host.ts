@@ -1,5 +1,6 @@
 // Programs of the host and paths on it. Tests work in a tree below another root; everything else runs on `/` as it is.
-import { join, relative, sep } from 'node:path';
+import * as fs from 'node:fs';
+import { dirname, join, relative, sep } from 'node:path';
 import { defineFaults, EXIT } from '#manifests/errors';
 import { type RunResult, run } from '#manifests/platform/process';
 import type { HostContext } from './system.ts';
@@ -17,6 +18,7 @@ export const fault = defineFaults('packages', {
     next: "The catalog and the vendor's signed index disagree about a package; nothing was installed. Ask the publisher.",
   },
   'apt-failed': { exit: EXIT.findings, next: 'Read what apt said; run it by hand on this host with the same arguments.' },
+  'dnf-failed': { exit: EXIT.findings, next: 'Read what dnf said; run it by hand on this host with the same arguments.' },
   locked: { exit: EXIT.deferred, next: 'Wait for the other package manager to end; the lock goes with it.' },
   archive: { exit: EXIT.refused, next: 'The archive holds what it may not; it must be built anew. Nothing was placed.' },
 });
@@ -80,4 +82,18 @@ export function seenByHost(context: Pick<HostContext, 'root'>, path: string): st
 /** The end of what a program said, for a person: its errors when there are any, else its output. */
 export function lastWords(result: RunResult, limit = 2_000): string {
   return (result.stderr.trim() || result.stdout.trim()).slice(-limit);
+}
+
+/** Puts a payload where the package manager looks for it: a hard link where the store is on the same file system, else a copy. */
+export function place(from: string, to: string): void {
+  const source = fs.statSync(from);
+  const there = fs.statSync(to, { throwIfNoEntry: false });
+  if (there !== undefined && there.ino === source.ino && there.dev === source.dev) return;
+  fs.mkdirSync(dirname(to), { recursive: true });
+  fs.rmSync(to, { force: true });
+  try {
+    fs.linkSync(from, to);
+  } catch {
+    fs.copyFileSync(from, to, fs.constants.COPYFILE_FICLONE | fs.constants.COPYFILE_EXCL);
+  }
 }

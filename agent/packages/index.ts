@@ -1,6 +1,7 @@
 // The package systems of this agent: the registry, and the one way in of this station.
 import { deb } from './apt/index.ts';
 import { archive } from './archive/index.ts';
+import { rpm } from './dnf/index.ts';
 import type { PackageSystem, SystemFormat } from './system.ts';
 
 export { currentVersion, switchTo, versionFolder } from './archive/components.ts';
@@ -9,4 +10,4 @@ export { waitForLocks } from './locks.ts';
 export * from './system.ts';
 
 /** Every package system by the `format` of the patches it installs. A folder and a line here is all a new one needs. */
-export const packageSystems: Readonly<Record<SystemFormat, PackageSystem>> = { deb, archive };
+export const packageSystems: Readonly<Record<SystemFormat, PackageSystem>> = { deb, rpm, archive };

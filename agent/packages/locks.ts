@@ -49,7 +49,7 @@ function hasOpen(pid: number, file: fs.Stats): boolean {
   }
 }
 
-function commandOf(pid: number): string {
+export function commandOf(pid: number): string {
   try {
     return fs.readFileSync(`/proc/${pid}/comm`, 'utf8').trim().slice(0, 64);
   } catch {
@@ -58,14 +58,14 @@ function commandOf(pid: number): string {
 }
 
 /** The first holder of one of the locks, or undefined when all are free. */
-export function lockHolder(context: Pick<HostContext, 'root'>): LockHolder | undefined {
+export function lockHolder(context: Pick<HostContext, 'root'>, files: readonly string[] = LOCK_FILES): LockHolder | undefined {
   let rows: ReturnType<typeof parseProcLocks>;
   try {
     rows = parseProcLocks(fs.readFileSync('/proc/locks', 'utf8'));
   } catch {
     return undefined; // no /proc: apt's own lock still holds, with its own words
   }
-  for (const file of LOCK_FILES) {
+  for (const file of files) {
     const stat = fs.statSync(reach(context, file), { throwIfNoEntry: false });
     if (stat === undefined) continue;
     const device = deviceNumber(stat.dev);
@@ -83,11 +83,17 @@ export function describeHolder(holder: LockHolder): string {
   return `${holder.command}${holder.pid === 0 ? '' : ` (process ${holder.pid})`} holds ${holder.file}`;
 }
 
-/** Waits until no one holds a lock, saying who does. @throws packages.locked after the wait that the context allows */
-export async function waitForLocks(context: HostContext): Promise<void> {
+/**
+ * Waits until no one holds a lock, saying who does. @param look finds the holder; of apt's and dpkg's locks unless told
+ * @throws packages.locked after the wait that the context allows
+ */
+export async function waitForLocks(
+  context: HostContext,
+  look: (context: HostContext) => LockHolder | undefined = lockHolder,
+): Promise<void> {
   const until = context.clock.monotonic() + (context.lockWaitMs ?? WAIT.defaultMs);
   let told = '';
-  for (let holder = lockHolder(context); holder !== undefined; holder = lockHolder(context)) {
+  for (let holder = look(context); holder !== undefined; holder = look(context)) {
     const says = describeHolder(holder);
     if (context.clock.monotonic() >= until) throw fault('locked', says, { where: holder.file });
     if (says !== told) {

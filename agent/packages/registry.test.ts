@@ -6,7 +6,7 @@ import { PATCH_FORMATS } from '#manifests/schema';
 import { packageSystems, SYSTEM_FORMATS } from './index.ts';
 
 /** The folder of each package system. */
-const FOLDERS = { deb: 'apt', archive: 'archive' } as const;
+const FOLDERS = { deb: 'apt', rpm: 'dnf', archive: 'archive' } as const;
 
 test('folders and registry agree', () => {
   const folders = fs

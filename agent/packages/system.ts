@@ -12,8 +12,8 @@ import type {
   PackageChange,
 } from '#manifests/schema';
 
-/** The package systems that exist, as `format` of a patch names them. RPM, Windows and macOS are not there yet. */
-export const SYSTEM_FORMATS = ['deb', 'archive'] as const;
+/** The package systems that exist, as `format` of a patch names them. Windows and macOS are not there yet. */
+export const SYSTEM_FORMATS = ['deb', 'rpm', 'archive'] as const;
 export type SystemFormat = (typeof SYSTEM_FORMATS)[number];
 
 /** One package that the decision wants on the host in this version. */

@@ -1,13 +1,14 @@
 // Debian's packages through the host's own apt, offline: this file is the table of contents of the folder.
 import * as fs from 'node:fs';
 import { reach } from '../host.ts';
+import { checkPayloads } from '../room.ts';
 import type { HostContext, InstallPlan, PackageSystem, Precheck } from '../system.ts';
 import { conflictsOf, settingsAfter } from './conffiles.ts';
 import { auditApt, installApt, repairApt } from './install.ts';
 import { planApt } from './plan.ts';
 import { cleanCache, removeOldKernels, removeUnused } from './removals.ts';
 import { indexPayloads } from './repository.ts';
-import { checkLock, checkPayloads, checkRoom } from './room.ts';
+import { checkLock, checkRoom } from './room.ts';
 
 export const deb: PackageSystem = {
   format: 'deb',

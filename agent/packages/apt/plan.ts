@@ -1,5 +1,6 @@
 // What apt would do for the approved packages, by apt's own simulation, and what of it policy and the administrator allow.
 import { nativeArch, readDpkgEntries } from '../../inventory/index.ts';
+import { admit, type KeptBack } from '../admit.ts';
 import { fault, lastWords } from '../host.ts';
 import type { HostContext, InstallItem, InstallPlan, NamedVersion, PlannedPayload, PlanPolicy } from '../system.ts';
 import { settingsBefore } from './conffiles.ts';
@@ -10,8 +11,6 @@ import { bootFolderIsUsed, isKernelPackage } from './room.ts';
 
 /** Packages named in one call of a query, well below the system's limit for arguments. */
 const NAMES_PER_CALL = 500;
-
-type KeptBack = InstallPlan['keptBack'][number];
 
 const keyOf = ({ name, arch }: { name: string; arch: string }) => `${name}:${arch}`;
 const argumentOf = ({ name, arch, to }: { name: string; arch: string; to: string }) => `${name}:${arch}=${to}`;
@@ -92,32 +91,6 @@ function judge(
     return { extras, objection: `it needs ${names(extras)}, which is not approved and policy refuses new dependencies` };
   }
   return { extras, objection: null };
-}
-
-/**
- * The largest set of items that apt and policy take: all of them when that works; else groups (packages of one patch stay
- * together) are halved until the ones at fault stand alone, so that one bad patch never stops the rest.
- */
-async function admit(
-  groups: readonly (readonly InstallItem[])[],
-  works: (items: readonly InstallItem[]) => Promise<string | null>,
-): Promise<{ admitted: InstallItem[]; keptBack: KeptBack[] }> {
-  const keptBack: KeptBack[] = [];
-  const extend = async (
-    admitted: readonly InstallItem[],
-    some: readonly (readonly InstallItem[])[],
-  ): Promise<InstallItem[]> => {
-    const together = [...admitted, ...some.flat()];
-    const objection = await works(together);
-    if (objection === null) return together;
-    if (some.length === 1) {
-      for (const { name, arch } of some[0] ?? []) keptBack.push({ name, arch, says: objection });
-      return [...admitted];
-    }
-    const middle = some.length >> 1;
-    return extend(await extend(admitted, some.slice(0, middle)), some.slice(middle));
-  };
-  return { admitted: groups.length === 0 ? [] : await extend([], groups), keptBack };
 }
 
 /** The packages that come from a vendor repository, as the head of the plan names them, with what apt's index says of each. */

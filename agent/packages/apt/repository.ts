@@ -1,10 +1,10 @@
 // The local repository that the host's own apt reads: the vendor's signed index byte for byte, the approved packages at the
 // vendor's paths, and a configuration of apt in which nothing else exists. No network is reachable from here.
 import * as fs from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { writeFileAtomic } from '#manifests/platform/files';
 import type { Catalog, ContentRef, VendorRepository } from '#manifests/schema';
-import { fault, hostCommand, lastWords, reach, seenByHost } from '../host.ts';
+import { fault, hostCommand, lastWords, place, reach, seenByHost } from '../host.ts';
 import type { HostContext, PlannedPayload } from '../system.ts';
 
 /** Debian's own archive keys as its package `debian-archive-keyring` puts them on every host. */
@@ -64,20 +64,6 @@ export interface AptFolder {
   readonly repositories: ReadonlyMap<string, string>;
   /** Options of every apt call. */
   readonly options: readonly string[];
-}
-
-/** Puts a payload where apt looks for it: a hard link where the store is on the same file system, else a copy. */
-function place(from: string, to: string): void {
-  const source = fs.statSync(from);
-  const there = fs.statSync(to, { throwIfNoEntry: false });
-  if (there !== undefined && there.ino === source.ino && there.dev === source.dev) return;
-  fs.mkdirSync(dirname(to), { recursive: true });
-  fs.rmSync(to, { force: true });
-  try {
-    fs.linkSync(from, to);
-  } catch {
-    fs.copyFileSync(from, to, fs.constants.COPYFILE_FICLONE | fs.constants.COPYFILE_EXCL);
-  }
 }
 
 /** Options that leave apt nothing but this folder. Each has its reason; together they are the offline guarantee. */

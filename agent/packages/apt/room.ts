@@ -2,9 +2,9 @@
 // database, locks.
 import * as fs from 'node:fs';
 import { join } from 'node:path';
-import { formatBytes } from '#manifests/platform/progress';
 import { reach } from '../host.ts';
 import { describeHolder, lockHolder } from '../locks.ts';
+import { checkNeeds, type Need } from '../room.ts';
 import type { HostContext, InstallPlan, Precheck } from '../system.ts';
 
 /** Estimates where the packages themselves do not say. Bytes and counts. */
@@ -20,8 +20,6 @@ const ROOM = {
   filesOfNewPackage: 500,
   /** Files of a kernel with its modules. */
   filesOfKernel: 8_000,
-  /** Inodes that stay free on every mount. */
-  spareInodes: 1_000,
 } as const;
 
 export function isKernelPackage(name: string): boolean {
@@ -64,12 +62,6 @@ function filesWritten(context: Pick<HostContext, 'root'>, plan: InstallPlan): nu
   return files;
 }
 
-interface Need {
-  readonly folder: string;
-  readonly bytes: number;
-  readonly inodes: number;
-}
-
 function needsOf(context: HostContext, plan: InstallPlan): Need[] {
   const files = filesWritten(context, plan);
   const needs: Need[] = [
@@ -83,60 +75,7 @@ function needsOf(context: HostContext, plan: InstallPlan): Need[] {
 
 /** Bytes and inodes on each mount that the plan writes to, and that it can be written to at all. */
 export function checkRoom(context: HostContext, plan: InstallPlan, freeBytes: number): Precheck[] {
-  const byMount = new Map<number, { folders: string[]; path: string; bytes: number; inodes: number }>();
-  for (const { folder, bytes, inodes } of needsOf(context, plan)) {
-    const path = reach(context, folder);
-    const stat = fs.statSync(path, { throwIfNoEntry: false });
-    if (stat === undefined) continue;
-    const mount = byMount.get(stat.dev) ?? { folders: [], path, bytes: 0, inodes: 0 };
-    mount.folders.push(folder);
-    mount.bytes += bytes;
-    mount.inodes += inodes;
-    byMount.set(stat.dev, mount);
-  }
-  const checks: Precheck[] = [];
-  for (const { folders, path, bytes, inodes } of byMount.values()) {
-    const where = folders.join(' ');
-    let writable = true;
-    try {
-      fs.accessSync(path, fs.constants.W_OK);
-    } catch {
-      writable = false;
-    }
-    checks.push({
-      name: `writable ${where}`,
-      ok: writable,
-      retryLater: false,
-      says: writable ? 'writable' : `${where} cannot be written to (read-only file system?)`,
-    });
-    const { bavail, bsize, ffree, files } = fs.statfsSync(path);
-    const free = bavail * bsize;
-    const wanted = bytes + freeBytes;
-    checks.push({
-      name: `room ${where}`,
-      ok: free >= wanted,
-      retryLater: false,
-      says: `${formatBytes(free)} free, ${formatBytes(bytes)} needed and ${formatBytes(freeBytes)} to stay free`,
-    });
-    if (files === 0) continue; // btrfs has no fixed number of inodes
-    checks.push({
-      name: `inodes ${where}`,
-      ok: ffree >= inodes + ROOM.spareInodes,
-      retryLater: false,
-      says: `${ffree} inodes free, ${inodes + ROOM.spareInodes} needed`,
-    });
-  }
-  return checks;
-}
-
-/** Whether every payload of the plan is there in its full length (its hash was checked when it came, apt checks it again). */
-export function checkPayloads(context: HostContext, plan: InstallPlan): Precheck {
-  const missing = plan.payloads.filter(
-    ({ sha256, size }) => fs.statSync(context.payloadPath(sha256), { throwIfNoEntry: false })?.size !== size,
-  );
-  const says =
-    missing.length === 0 ? `${plan.payloads.length} there` : `${missing.length} missing, first ${missing[0]?.path ?? ''}`;
-  return { name: 'payloads', ok: missing.length === 0, says, retryLater: true };
+  return checkNeeds(context, needsOf(context, plan), freeBytes);
 }
 
 /** Whether another package manager is at work right now. */

@@ -330,7 +330,7 @@ export function makeFakeHost(journalFile: string, group: Partial<Group> = {}, mo
       fetchPayloads: async () => undefined,
       say: () => undefined,
       hands: {
-        systems: { deb: system('deb'), archive: system('archive') },
+        systems: { deb: system('deb'), rpm: system('rpm'), archive: system('archive') },
         ways: [way],
         inventory: async () => host.inventory(),
         digest: (inventory) =>

@@ -1,4 +1,5 @@
 // A small RPM distribution for tests: a vendor with a key, its packages and repositories, and the root of a host of it.
+export { ferryCatalog } from './catalog.ts';
 export { ADVISORIES, INSTALLED, UPDATED } from './packages.ts';
 export { makeFerryTree } from './tree.ts';
-export { RpmVendor } from './vendor.ts';
+export { evrOf, type PackageSpec, RpmVendor } from './vendor.ts';

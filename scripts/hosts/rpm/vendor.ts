@@ -44,7 +44,11 @@ export interface AdvisorySpec {
   readonly packages: readonly PackageSpec[];
 }
 
-function fileNameOf(spec: PackageSpec): string {
+export function evrOf(spec: Pick<PackageSpec, 'epoch' | 'version' | 'release'>): string {
+  return `${spec.epoch === undefined || spec.epoch === 0 ? '' : `${spec.epoch}:`}${spec.version}-${spec.release}`;
+}
+
+export function fileNameOf(spec: PackageSpec): string {
   return `${spec.name}-${spec.version}-${spec.release}.${spec.arch ?? 'x86_64'}.rpm`;
 }
 
