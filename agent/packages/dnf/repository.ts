@@ -26,7 +26,7 @@ export function dnfProgram(context: Pick<HostContext, 'root'>): string | undefin
     const path = reach(context, `/usr/bin/${name}`);
     if (!fs.existsSync(path) && fs.lstatSync(path, { throwIfNoEntry: false }) === undefined) return false;
     try {
-      return !/dnf5$/.test(fs.readlinkSync(path));
+      return !fs.readlinkSync(path).endsWith('dnf5');
     } catch {
       return true; // no link: the program itself
     }
