@@ -146,7 +146,7 @@ export function openOutbox({ journal, folder, keys, failPoint }: OutboxOptions):
         if (row.sent_at === null) return true;
         const first = relays[0]?.name;
         const wait = first !== undefined && row.sent_to !== first ? OUTBOX_LIMITS.againElsewhereMs : OUTBOX_LIMITS.againMs;
-        return now - row.sent_at >= wait;
+        return now - row.sent_at >= wait || now < row.sent_at; // sent while the clock was ahead
       });
       if (due.length === 0) return { sent: 0, left: 0, says: null };
       let sent = 0;

@@ -195,6 +195,11 @@ export function noteSpeed(memory: RelayMemory, relay: string, bytes: number, ms:
   });
 }
 
+/** Whether results may be posted there; a refusal that lasts longer from now on than any was noted while the clock was ahead. */
+export function takesPosts({ noPostsUntil }: RelayRecord, now: number): boolean {
+  return noPostsUntil <= now || noPostsUntil > now + 2 * CHOICE_LIMITS.noPostsMs;
+}
+
 /** This place takes no results. */
 export function noteNoPosts(memory: RelayMemory, relay: string, now: number): RelayMemory {
   return withRecord(memory, relay, { noPostsUntil: now + CHOICE_LIMITS.noPostsMs });

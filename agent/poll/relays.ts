@@ -14,6 +14,7 @@ import {
   type RelayMemory,
   readMemory,
   recordOf,
+  takesPosts,
   tryOut,
 } from './choice.ts';
 
@@ -116,7 +117,7 @@ export function openRelays({ origins, notes, agent, clock, choice }: RelaysOptio
   return {
     origins,
     order,
-    posts: (eager) => order(eager).filter(({ name }) => /^https?:/.test(name) && recordOf(memory, name).noPostsUntil <= now()),
+    posts: (eager) => order(eager).filter(({ name }) => /^https?:/.test(name) && takesPosts(recordOf(memory, name), now())),
     restsUntil: () => Math.min(...names.map((name) => recordOf(memory, name).restsUntil)),
     good: (origin) => keep(noteGood(memory, origin.name, ordered().why, now())),
     failed,
@@ -145,7 +146,7 @@ export function openRelays({ origins, notes, agent, clock, choice }: RelaysOptio
             lastFailure: lastFailure === null ? null : { ...lastFailure, at: utcSeconds(lastFailure.at) },
             failures: failuresOf(record, now()),
             restsUntil: resting.includes(name) ? utcSeconds(record.restsUntil) : null,
-            takesResults: /^https?:/.test(name) && record.noPostsUntil <= now(),
+            takesResults: /^https?:/.test(name) && takesPosts(record, now()),
           };
         }),
       };

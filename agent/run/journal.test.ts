@@ -7,6 +7,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, test } from 'node:test';
 import * as fc from 'fast-check';
 import { type Journal, openJournal } from './journal.ts';
+import { RUN_LIMITS } from './limits.ts';
 
 const STAMP = { boot: 'b', trustedTime: '2026-03-02T10:00:00Z', wallTime: '2026-03-02T10:00:00Z' };
 let folder: string;
@@ -27,6 +28,16 @@ test('what was written is there after it was opened again', () => {
   using journal = open();
   assert.equal(journal.meta('a'), 'b');
   assert.deepEqual({ ...journal.backOff.get('x') }, { until: 1_060, failures: 1, says: 'because' });
+});
+
+test('trap 14: a pause that was made while the clock was ahead ends with that; a longest one of the right clock stays', () => {
+  using journal = open();
+  const now = Date.parse('2026-03-02T10:00:00Z');
+  journal.backOff.fail('ahead', 'because', Date.parse('2027-01-01T00:00:00Z'), 60_000, 60_000);
+  journal.backOff.fail('longest', 'because', now, RUN_LIMITS.retryMostMs, RUN_LIMITS.retryMostMs);
+  journal.backOff.endFar(now);
+  assert.equal(journal.backOff.get('ahead')?.until, 0);
+  assert.equal(journal.backOff.get('longest')?.until, now + RUN_LIMITS.retryMostMs);
 });
 
 test('S36 a torn, zeroed or foreign file is put aside, not deleted, and a new one begun', () => {

@@ -1,5 +1,6 @@
 // Pauses that outlive the process: what failed, how often, and until when it is left alone.
 import type { DatabaseSync } from 'node:sqlite';
+import { RUN_LIMITS } from './limits.ts';
 
 export interface BackOff {
   /** Milliseconds since 1970; nothing is tried before. */
@@ -13,9 +14,14 @@ export interface BackOffBook {
   /** Notes one more failure: the pause starts with `firstMs` and doubles up to `mostMs`. */
   fail(name: string, says: string, at: number, firstMs: number, mostMs: number): BackOff;
   clear(name: string): void;
+  /** Ends pauses that last longer from this moment on (ms) than any does: they were made while the clock was wrong. */
+  endFar(now: number): void;
   /** All whose name starts so, by name. */
   list(prefix: string): { name: string; until: number; failures: number; says: string }[];
 }
+
+/** Between two clocks that count as equal, milliseconds. */
+const TOLERANCE_MS = 3_600_000;
 
 export function backOffBook(database: DatabaseSync): BackOffBook {
   const get = database.prepare('SELECT until, failures, says FROM back_off WHERE name = ?');
@@ -27,6 +33,7 @@ export function backOffBook(database: DatabaseSync): BackOffBook {
   const all = database.prepare(
     'SELECT name, until, failures, says FROM back_off WHERE substr(name, 1, length(?)) = ? ORDER BY name',
   );
+  const far = database.prepare('UPDATE back_off SET until = 0 WHERE until > ?');
   const read = (name: string) => get.get(name) as BackOff | undefined;
   return {
     get: read,
@@ -37,6 +44,7 @@ export function backOffBook(database: DatabaseSync): BackOffBook {
       return { until, failures, says };
     },
     clear: (name) => void drop.run(name),
+    endFar: (now) => void far.run(now + RUN_LIMITS.retryMostMs + TOLERANCE_MS),
     list: (prefix) => all.all(prefix, prefix) as unknown as { name: string; until: number; failures: number; says: string }[],
   };
 }

@@ -58,5 +58,6 @@ export async function restartServices({ id, data, world }: Attempt): Promise<str
 export function noteNeed(world: RunWorld, needed: boolean): void {
   const since = world.journal.meta(NEEDED_SINCE);
   if (!needed) world.journal.setMeta(NEEDED_SINCE, null);
-  else if (since === undefined) world.journal.setMeta(NEEDED_SINCE, String(world.trustedNow()));
+  else if (since === undefined || Number(since) > world.trustedNow())
+    world.journal.setMeta(NEEDED_SINCE, String(world.trustedNow()));
 }

@@ -97,6 +97,7 @@ class Cycle {
 
   async run(): Promise<CycleReport> {
     const tally = this.#tally;
+    this.#agent.journal.backOff.endFar(Math.max(this.#agent.trustedNow(), this.#agent.clock.now()));
     if (this.#options.retry) this.#forget();
     const looking = this.#options.lookOnly === true;
     const taken = looking ? undefined : await takeUp(this.#world);

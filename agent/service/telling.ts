@@ -24,7 +24,8 @@ export async function tell({ agent, view, tally, boot, eager, signal }: Telling)
     if (view.member === null) {
       const enrolment = readEnrolment(settings.stateDir);
       const sentAt = enrolment?.sentAt ?? null;
-      const due = enrolment !== undefined && (sentAt === null || clock.now() - Date.parse(sentAt) > OUTBOX_LIMITS.againMs);
+      const since = sentAt === null ? null : clock.now() - Date.parse(sentAt);
+      const due = enrolment !== undefined && (since === null || since < 0 || since > OUTBOX_LIMITS.againMs);
       if (due && synced)
         tally.says.push((await sendEnrolment(settings.stateDir, relays.posts(true), clock.now(), signal)).says);
       return;

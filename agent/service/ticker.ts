@@ -17,6 +17,8 @@ const LAST_SLOT = 'poll.slot';
 
 /** The part of a minute that a tick waits, so that hosts with the same interval do not poll in the same second. */
 const MINUTE_MS = 60_000;
+/** Something is due at least once a day: what is said to be due later was said while the clock was ahead. */
+const FARTHEST_MS = 25 * 3_600_000;
 
 /**
  * Runs until `signal` aborts. Begins with what an earlier process left unfinished; a cycle that fails is logged and the next
@@ -27,6 +29,8 @@ export async function keepRunning(agent: Agent, signal: AbortSignal): Promise<vo
   let database = stampOfDatabases();
   const minutes = () => pollMinutes(agent);
   const id = agent.keys?.id ?? '';
+
+  const tooFar = (at: number | undefined) => at !== undefined && at > agent.trustedNow() + FARTHEST_MS;
 
   const cycle = async (): Promise<void> => {
     const now = agent.clock.now();
@@ -40,7 +44,7 @@ export async function keepRunning(agent: Agent, signal: AbortSignal): Promise<vo
         signal,
         eager: false,
         retry: false,
-        onlyAfter: changed ? undefined : dueAt,
+        onlyAfter: changed || tooFar(dueAt) ? undefined : dueAt,
         say: (line) => agent.log.info({ says: line }, 'progress'),
       });
       dueAt = report.nextAt ?? undefined;
@@ -59,7 +63,7 @@ export async function keepRunning(agent: Agent, signal: AbortSignal): Promise<vo
     if (agent.journal.runs.open() !== undefined) return true;
     if (agent.journal.meta(LAST_SLOT) !== String(slotOf(id, minutes(), now))) return true;
     if (stampOfDatabases() !== database) return true;
-    return dueAt !== undefined && agent.trustedNow() >= dueAt;
+    return dueAt !== undefined && (agent.trustedNow() >= dueAt || tooFar(dueAt));
   };
 
   const offset = nextSlotAt(id, minutes(), 0) % MINUTE_MS;
