@@ -8,6 +8,7 @@ import { openChannels, readMedium, type SourceEntry, writeBundle, writeRequest }
 import {
   COURIER_LIMITS,
   encodeSiteReport,
+  noteExported,
   onStick,
   publisherKeys,
   removeOlderBundles,
@@ -103,6 +104,10 @@ async function putReturn(options: HostExportOptions): Promise<HostExportReport> 
     }).finally(() => line.end());
     // The new one carries everything of earlier ones that no ack has covered.
     removeOlderBundles(place, { site: site.name, kind: 'return', keys: [site.card.signKey], below: state.sequence });
+    if (medium === 'stick') {
+      const says = `${told.results} results${told.enrolments === 0 ? '' : ' and the enrolment of this host'}; only the publisher can read them`;
+      await noteExported({ place, site, by: `agent ${site.name}`, now: clock.now() }, written, state.sequence, says);
+    }
     return { bundle: written.name, sequence: state.sequence, ...told, request: report };
   } finally {
     fs.rmSync(scratch, { recursive: true, force: true });

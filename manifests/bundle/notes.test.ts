@@ -133,7 +133,7 @@ test('a request: a reviewer reads all of it; names, hashes only, or salted', () 
   const named = writeRequest({ ...request, level: 'names' });
   assert.equal(
     named,
-    `patchferry request 1
+    `patchferry request 2
 # All that leaves this network with this file is in it. A row below "wants" may be struck out.
 site ward-7
 number 4
@@ -142,6 +142,7 @@ made 2026-06-01T00:00:00Z
 salt ${'2'.repeat(32)}
 last 11
 level names
+rows 2
 # 2 files, 100 bytes
 wants
 ${'a'.repeat(64)} 30 zlib.deb
@@ -160,16 +161,23 @@ end
     assert.deepEqual(found, wanted);
     assert.deepEqual(unknown, []);
     assert.deepEqual(matchRequest(read, known.slice(1)).unknown.length, 1);
+    const other = matchRequest(read, [{ ...wanted[0], sha256: 'b'.repeat(64), size: 71 }]);
+    assert.deepEqual([other.found.length, other.altered.length], level === 'salted' ? [1, 0] : [0, 1]);
   }
 });
 
 test('a request: rows struck out and line ends of another system are taken, anything else is refused', () => {
   const text = writeRequest({ ...request, level: 'hashes' });
   const struck = readRequest(Buffer.from(text.replace(`${'a'.repeat(64)} 30\n`, '').replaceAll('\n', '\r\n')), 'x');
-  assert.deepEqual(struck.wanted, [{ sha256: 'b'.repeat(64), size: 70 }]);
+  assert.deepEqual([struck.wanted, struck.struck], [[{ sha256: 'b'.repeat(64), size: 70 }], 1]);
+  const before = text.replace('request 2', 'request 1').replace('rows 2\n', '');
+  assert.equal(readRequest(Buffer.from(before), 'x').struck, null, 'the version before is still read');
   for (const changed of [
     text.slice(0, -5),
-    text.replace('patchferry request 1', 'patchferry request 2'),
+    text.replace('patchferry request 2', 'patchferry request 3'),
+    text.replace('wants', `wants\n${'c'.repeat(64)} 5`),
+    text.replace(`${'a'.repeat(64)} 30`, `${'b'.repeat(64)} 30`),
+    text.replace('rows 2\n', ''),
     text.replace('site ward-7', 'site ../x'),
     text.replace('site ward-7', 'site ward-7\nsite ward-8'),
     text.replace('site ward-7', 'site ward-7\nhost db1'),

@@ -24,7 +24,7 @@ const visit = z.strictObject({
   /** Code of the error, for `refused`. */
   code: z
     .string()
-    .regex(/^[a-z]+\.[a-z0-9-]+$/)
+    .regex(/^[a-z][a-z0-9-]*\.[a-z0-9-]+$/)
     .nullable(),
   /** Chunks or volumes that are there, of how many; and which are still awaited. */
   have: count,

@@ -29,11 +29,14 @@ export interface Request {
   readonly salt: string;
   /** Number of the last content bundle that is here whole; the answer builds on it. */
   readonly last: number;
+  /** Rows that a reviewer struck out; null where the request does not say how many it was made with (version 1). */
+  readonly struck: number | null;
   /** With level `salted` the hashes are SHA-256(salt ‖ hash), and sizes are left out. */
   readonly wanted: readonly Wanted[];
 }
 
-const TITLE = 'patchferry request 1';
+const TITLE = 'patchferry request 2';
+const TITLE_BEFORE = 'patchferry request 1';
 const HEX = { 32: /^[0-9a-f]{32}$/, 64: /^[0-9a-f]{64}$/ } as const;
 
 /** SHA-256 over the bytes of salt and payload hash: what stands for a payload in a salted request. */
@@ -44,7 +47,7 @@ export function saltedHash(salt: string, sha256: string): string {
 }
 
 /** The text of a request. `wanted` holds plain hashes; what the level leaves out is left out here. @throws bundle.name */
-export function writeRequest(input: Omit<Request, 'madeAt'> & { readonly madeAt: number }): string {
+export function writeRequest(input: Omit<Request, 'madeAt' | 'struck'> & { readonly madeAt: number }): string {
   const { site, id, sequence, level, salt, last } = input;
   if (!HEX[32].test(id) || !HEX[32].test(salt)) throw fault('name', 'the id and salt of a request are 32 hex digits each');
   const rows = input.wanted.map(({ sha256, size, name }) => {
@@ -64,6 +67,7 @@ export function writeRequest(input: Omit<Request, 'madeAt'> & { readonly madeAt:
     `salt ${salt}`,
     `last ${last}`,
     `level ${level}`,
+    `rows ${rows.length}`,
     ...(level === 'salted' ? [] : [`# ${rows.length} files, ${bytes} bytes`]),
     'wants',
     ...rows.toSorted(),
@@ -81,7 +85,7 @@ export function readRequest(bytes: Uint8Array, where: string): Request {
     .split('\n')
     .map((row) => row.trimEnd())
     .filter((row) => row !== '' && !row.startsWith('#'));
-  if (lines[0] !== TITLE) throw wrong('is no request of patchferry');
+  if (lines[0] !== TITLE && lines[0] !== TITLE_BEFORE) throw wrong('is no request of patchferry');
   const fields = new Map<string, string>();
   let at = 1;
   for (; at < lines.length && lines[at] !== 'wants'; at++) {
@@ -98,6 +102,9 @@ export function readRequest(bytes: Uint8Array, where: string): Request {
   const rows = lines.slice(at + 1, -1);
   if (at >= lines.length || lines.at(-1) !== 'end') throw wrong('is cut: its end is missing');
   if (rows.length > BUNDLE_LIMITS.requestRows) throw wrong(`${rows.length} rows are more than a request has`);
+  const made = lines[0] === TITLE ? Number(field('rows', /^\d{1,7}$/)) : null;
+  if (made !== null && rows.length > made)
+    throw wrong(`${rows.length} rows, and it was made with ${made}: rows may be struck out, none may be added`);
   const level = field('level', /^(?:names|hashes|salted)$/) as RequestLevel;
   const site = field('site', /./);
   const madeAt = field('made', /./);
@@ -110,8 +117,10 @@ export function readRequest(bytes: Uint8Array, where: string): Request {
       throw wrong(`the row ${JSON.stringify(row.slice(0, 100))}`);
     return { sha256, size: Number(size ?? 0), ...(name === undefined ? {} : { name }) };
   });
+  if (new Set(wanted.map(({ sha256 }) => sha256)).size < wanted.length) throw wrong('names a payload twice');
   return {
     site,
+    struck: made === null ? null : made - rows.length,
     id: field('id', HEX[32]),
     sequence: Number(field('number', /^\d{1,15}$/)),
     madeAt,
@@ -122,18 +131,26 @@ export function readRequest(bytes: Uint8Array, where: string): Request {
   };
 }
 
-const FIELDS = ['site', 'number', 'id', 'made', 'salt', 'last', 'level'];
+const FIELDS = ['site', 'number', 'id', 'made', 'salt', 'last', 'level', 'rows'];
 
-/** Which of the payloads known here a request asks for, and which of its rows nobody knows. */
-export function matchRequest<P extends { readonly sha256: string }>(
+/**
+ * Which of the payloads known here a request asks for, which of its rows nobody knows, and which were altered on the way: they
+ * name a payload with another size than it has. Rows are no reason to trust anything: payloads are checked by their hashes.
+ */
+export function matchRequest<P extends { readonly sha256: string; readonly size: number }>(
   request: Request,
   known: Iterable<P>,
-): { found: P[]; unknown: Wanted[] } {
+): { found: P[]; unknown: Wanted[]; altered: Wanted[] } {
   const rows = new Map(request.wanted.map((row) => [row.sha256, row]));
   const found: P[] = [];
+  const altered: Wanted[] = [];
   for (const payload of known) {
     const hash = request.level === 'salted' ? saltedHash(request.salt, payload.sha256) : payload.sha256;
-    if (rows.delete(hash)) found.push(payload);
+    const row = rows.get(hash);
+    if (row === undefined) continue;
+    rows.delete(hash);
+    if (request.level === 'salted' || row.size === payload.size) found.push(payload);
+    else altered.push(row);
   }
-  return { found, unknown: [...rows.values()] };
+  return { found, unknown: [...rows.values()], altered };
 }

@@ -4,6 +4,7 @@ export { encodeReceived, encodeSiteReport, RECEIVED_FILE, readReceived, readSite
 export { COURIER_LIMITS } from './limits.ts';
 export { removeOlderBundles } from './older.ts';
 export { writingProgress } from './progress.ts';
+export { noteExported } from './receipts.ts';
 export { type Arrived, type ReceivedRow, type ReceiveOptions, type ReceiveReport, receiveContent } from './receive.ts';
 export { publisherKeys, writeRoots } from './roots.ts';
 export { openSite, type Site } from './site.ts';

@@ -15,13 +15,12 @@ import {
   type ReceiptRow,
   readBundleIndex,
   readMedium,
-  writeReceipt,
 } from '#manifests/bundle';
 import { EXIT, isFault, PatchferryError } from '#manifests/errors';
-import { utcSeconds } from '#manifests/platform/clock';
 import { takeLock } from '#manifests/platform/lock';
 import { formatBytes, type Progress } from '#manifests/platform/progress';
 import { fault } from './faults.ts';
+import { putReceipt } from './receipts.ts';
 import { rejectBundle, removeBundle } from './rejected.ts';
 import { publisherKeys } from './roots.ts';
 import type { Site } from './site.ts';
@@ -295,28 +294,14 @@ function oneLine(says: string): string {
     .slice(0, 500);
 }
 
-/** The receipt for the courier, and a copy by site where several share a stick. A stick that takes no writing is no error. */
+/** The receipt for the courier: what was taken, refused, or is still awaited. */
 async function answer(options: ReceiveOptions, rows: readonly ReceivedRow[]): Promise<string | null> {
-  const { place, site, medium, now, by } = options;
   const stated = rows.filter((row) => row.outcome !== 'planned' && row.outcome !== 'current');
-  if (stated.length === 0 || medium === 'folder') return null;
-  const receipt = {
-    schema: 'patchferry/receipt' as const,
-    schemaVersion: 1 as const,
-    site: site.name,
-    by,
-    at: utcSeconds(now),
-    bundles: stated.slice(0, 100).map(({ next: _next, note: _note, ...row }) => row as ReceiptRow),
-  };
-  try {
-    const copy = join(place, 'receipts', site.name);
-    fs.mkdirSync(copy, { recursive: true });
-    await writeReceipt(copy, receipt, site.signer);
-    return await writeReceipt(place, receipt, site.signer);
-  } catch (error) {
-    if (error instanceof PatchferryError || (error instanceof Error && 'syscall' in error)) return null;
-    throw error;
-  }
+  if (stated.length === 0 || options.medium === 'folder') return null;
+  return putReceipt(
+    options,
+    stated.map(({ next: _next, note: _note, ...row }) => row as ReceiptRow),
+  );
 }
 
 function caught(action: () => void): PatchferryError {

@@ -76,6 +76,8 @@ export interface BundleExportReport {
   readonly lacking: { readonly count: number; readonly bytes: number };
   /** Rows of the request that nobody knows here. */
   readonly unknown: number;
+  /** Rows of it that name a payload with another size than it has: not answered. */
+  readonly altered: number;
   readonly expires: string;
   /** An exchange with nothing that the site does not have by its own word: nothing was written. */
   readonly current: boolean;
@@ -99,7 +101,7 @@ async function putBundle(options: BundleExportOptions): Promise<BundleExportRepo
     else if (!dryRun) fs.mkdirSync(place, { recursive: true });
     const documents = await readDocuments(published);
     const store = openPayloadStore(join(home.repositoryFolder, 'payloads'));
-    const { wishes, asked, unknown } = await wishOf(options, site, documents, store);
+    const { wishes, asked, unknown, altered } = await wishOf(options, site, documents, store);
     const toFetch = options.fetch || site.oneWay ? wishes : asked;
     const fetched = dryRun ? { fetched: 0, bytes: 0, failed: [] } : await download(home, toFetch, store, options);
 
@@ -119,6 +121,7 @@ async function putBundle(options: BundleExportOptions): Promise<BundleExportRepo
       download: fetched,
       lacking: contents.lacking,
       unknown,
+      altered,
       expires: utcSeconds(about.expires),
     };
     const nothingNew = contents.documents + contents.payloads === 0 && site.last?.metadata === metadata && !site.owes;
@@ -196,6 +199,7 @@ interface WishedFor {
   /** Those of them that are fetched when they are not here. */
   readonly asked: readonly Wish[];
   readonly unknown: number;
+  readonly altered: number;
 }
 
 async function wishOf(
@@ -205,14 +209,17 @@ async function wishOf(
   store: ReturnType<typeof openPayloadStore>,
 ): Promise<WishedFor> {
   const { what, request } = options;
-  if (what === 'metadata') return { wishes: [], asked: [], unknown: 0 };
-  if (what === 'profile') return { wishes: await wishOfProfile(documents, site, store), asked: [], unknown: 0 };
+  const none = { unknown: 0, altered: 0 };
+  if (what === 'metadata') return { wishes: [], asked: [], ...none };
+  if (what === 'profile') return { wishes: await wishOfProfile(documents, site, store), asked: [], ...none };
   if (what === 'request' && request === undefined) throw fault('no-request', `no request of ${site.name} is here`);
-  const answer = request === undefined ? { wishes: [], unknown: [] } : await wishOfRequest(documents, request, site, store);
-  if (what === 'request') return { wishes: answer.wishes, asked: answer.wishes, unknown: answer.unknown.length };
+  const answer =
+    request === undefined ? { wishes: [], unknown: [], altered: [] } : await wishOfRequest(documents, request, site, store);
+  const rows = { unknown: answer.unknown.length, altered: answer.altered.length };
+  if (what === 'request') return { wishes: answer.wishes, asked: answer.wishes, ...rows };
   const asked = [...answer.wishes, ...(await wishOfHosts(options.home, documents, site, store, options.clock.now()))];
   const profile = site.payloads === 'profile' || site.oneWay ? await wishOfProfile(documents, site, store) : [];
-  return { wishes: [...asked, ...profile], asked, unknown: answer.unknown.length };
+  return { wishes: [...asked, ...profile], asked, ...rows };
 }
 
 /** The same contents are the same bundle, so that an export that was cut off, or the next stick, goes on with it. */

@@ -63,16 +63,16 @@ export async function wishOfProfile(
   return wishes;
 }
 
-/** What a request asks for, and what that needs inside the same patch; and rows that nobody knows here. */
+/** What a request asks for, and what that needs inside the same patch; rows that nobody knows here, and rows that were altered. */
 export async function wishOfRequest(
   { catalogs }: Documents,
   request: Request,
   profile: SiteProfile,
   store: PayloadStore,
-): Promise<{ wishes: Wish[]; indexes: Set<string>; unknown: Wanted[] }> {
+): Promise<{ wishes: Wish[]; unknown: Wanted[]; altered: Wanted[] }> {
   const all = new Map<string, { sha256: string; size: number }>();
   for (const catalog of catalogs) for (const payload of payloadsOf(catalog)) all.set(payload.sha256, payload);
-  const { found, unknown } = matchRequest(request, all.values());
+  const { found, unknown, altered } = matchRequest(request, all.values());
   const hashes = new Set(found.map(({ sha256 }) => sha256));
   const wishes: Wish[] = [];
   for (const catalog of catalogs) {
@@ -81,7 +81,7 @@ export async function wishOfRequest(
     const cut = await withNeeds(catalog, asked, (_, { sha256 }) => hashes.has(sha256), store);
     wishes.push({ catalog, patches: onlyArchitectures(cut, profile.architectures) });
   }
-  return { wishes, indexes: hashes, unknown };
+  return { wishes, unknown, altered };
 }
 
 /** The patches cut down to packages that are asked for and what these depend on inside the same patch. */

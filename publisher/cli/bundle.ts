@@ -289,7 +289,14 @@ export function outText(report: BundleExportReport, dryRun: boolean): string {
           `not in it: ${counted(lacking.count, 'payload')} (${formatBytes(lacking.bytes)}) that are not here${dryRun ? ' yet' : ''}`,
         ]
       : []),
-    ...(report.unknown > 0 ? [`${counted(report.unknown, 'row')} of the request name nothing that is known here`] : []),
+    ...(report.unknown > 0
+      ? [`${counted(report.unknown, 'row of the request names', 'rows of the request name')} nothing that is known here`]
+      : []),
+    ...(report.altered > 0
+      ? [
+          `${counted(report.altered, 'row of the request was', 'rows of the request were')} altered on the way (another size): not answered`,
+        ]
+      : []),
     ...(written.index === undefined ? [] : [`written: ${written.index} (${formatBytes(written.writtenBytes)} now)`]),
     ...(written.left.length > 0
       ? [
@@ -304,7 +311,7 @@ async function missing(context: CommandContext, tools: Tools): Promise<Outcome> 
   const site = readSite(home, argument(context, 0));
   const given = argument(context, 1);
   const request = requestFor(home, site, given === '' ? undefined : resolve(given));
-  const { wishes, unknown } = await wishHere(home, request, site);
+  const { wishes, unknown, altered } = await wishHere(home, request, site);
   const store = openPayloadStore(join(home.repositoryFolder, 'payloads'));
   const rows = wishes.flatMap(({ patches }) =>
     patches.flatMap(({ id, packages }) =>
@@ -321,7 +328,7 @@ async function missing(context: CommandContext, tools: Tools): Promise<Outcome> 
   );
   const bytes = rows.filter(({ here }) => !here).reduce((sum, { size }) => sum + size, 0);
   return {
-    exit: unknown.length > 0 ? EXIT.findings : EXIT.done,
+    exit: unknown.length + altered.length > 0 ? EXIT.findings : EXIT.done,
     text: [
       table(
         ['STATE', 'PACKAGE', 'VERSION', 'ARCH', 'SIZE', 'PATCH'],
@@ -335,6 +342,8 @@ async function missing(context: CommandContext, tools: Tools): Promise<Outcome> 
         ]),
       ),
       ...unknown.map(({ sha256, name }) => `unknown  ${sha256}${name === undefined ? '' : ` ${name}`}`),
+      ...altered.map(({ sha256, size }) => `altered  ${sha256}: has not the ${size} bytes that the row says`),
+      ...((request.struck ?? 0) > 0 ? [`${counted(request.struck ?? 0, 'row of it was', 'rows of it were')} struck out`] : []),
       `request ${request.sequence} of ${request.site}, ${request.madeAt}: ${counted(rows.length, 'payload')}, ${formatBytes(bytes)} to fetch, ${unknown.length} unknown`,
     ].join('\n'),
     report: {
@@ -346,6 +355,8 @@ async function missing(context: CommandContext, tools: Tools): Promise<Outcome> 
       madeAt: request.madeAt,
       payloads: rows,
       unknown,
+      altered,
+      struck: request.struck,
     },
   };
 }

@@ -1,10 +1,12 @@
 // `publish`, `verify`: out into the repository, a look at any repository or bundle with public keys only.
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
+import { parseCard } from '#manifests/courier';
 import { defineFaults, EXIT } from '#manifests/errors';
-import type { CommandSpec } from '#manifests/platform/cli';
+import type { CommandContext, CommandSpec, Outcome } from '#manifests/platform/cli';
 import { readFileBounded } from '#manifests/platform/files';
 import { formatBytes } from '#manifests/platform/progress';
 import { TRUST_LIMITS } from '#manifests/trust';
+import { type BundleCheck, holdsBundles, verifyBundles } from '../airgap/index.ts';
 import { openCatalogStore } from '../catalog/index.ts';
 import { PAYLOAD_CHOICES, type PublisherHome } from '../home.ts';
 import { readRoster } from '../roster/index.ts';
@@ -15,6 +17,7 @@ import {
   counted,
   flag,
   homeOf,
+  listOption,
   PASSPHRASE_OPTION,
   passphraseOf,
   type Tools,
@@ -88,12 +91,17 @@ export function publishCommands(tools: Tools): CommandSpec[] {
     },
     {
       name: 'verify',
-      summary: 'Check any repository with public keys only: the metadata chain, every document, every payload',
-      args: [{ name: '<repository>', says: 'URL or folder' }],
+      summary: 'Check a repository, a stick or a bundle with public keys only: every signature, every document, every byte',
+      args: [{ name: '<repository>', says: 'URL or folder of a repository; stick, folder or .pfb.json file of bundles' }],
       options: [
         { flags: '--root <file>', says: 'the public root to start from (root.json)', required: true },
         { flags: '--payloads', says: 'read every payload again (from a URL: fetch it)' },
         { flags: '--complete', says: 'payloads of approved patches that are not here are findings' },
+        {
+          flags: '--card <card>',
+          says: 'of bundles: the card of a site, whose key signs what comes back; may be given several times',
+          many: true,
+        },
         { flags: '--all', says: 'print every check, not only what is not as it should be' },
       ],
       examples: [
@@ -102,11 +110,17 @@ export function publishCommands(tools: Tools): CommandSpec[] {
           line: 'publisher verify http://relay.example:8080/ --root root.json',
           says: 'What a relay offers. Exit 0 sound, 1 findings, 5 refused.',
         },
+        {
+          line: 'publisher verify /media/stick --root root.json',
+          says: 'Every bundle on a stick; what is sealed stays sealed.',
+        },
       ],
       async run(context) {
         const file = textOption(context, 'root') ?? '';
         const root = readFileBounded(file, TRUST_LIMITS.rootBytes);
         if (root === undefined) throw fault('no-root', `there is no ${file}`, { where: file });
+        const place = resolve(argument(context, 0));
+        if (holdsBundles(place)) return verifyStick(context, tools, place, root);
         const report = await verifyRepository({
           repository: argument(context, 0),
           root,
@@ -163,6 +177,26 @@ function publishText(report: PublishReport, home: PublisherHome): string {
   if (report.expires !== null)
     lines.push(`hosts warn after ${report.softExpires ?? '-'} and stop installing after ${report.expires}`);
   return lines.join('\n');
+}
+
+async function verifyStick(context: CommandContext, tools: Tools, place: string, root: Uint8Array): Promise<Outcome> {
+  const checks = await verifyBundles({
+    place,
+    root,
+    cards: listOption(context, 'card').map(parseCard),
+    now: tools.clock.now(),
+    signal: context.signal,
+    progress: (label, total) => context.progress(label, total),
+  });
+  const has = (verdict: BundleCheck['verdict']) => checks.some((check) => check.verdict === verdict);
+  return {
+    exit: has('refused') ? EXIT.refused : has('finding') ? EXIT.findings : EXIT.done,
+    text: table(
+      ['VERDICT', 'WHAT', 'SAYS'],
+      checks.map(({ verdict, what, says, code }) => [verdict, what, code === null ? says : `${says} (${code})`]),
+    ),
+    report: { schema: 'patchferry/verify-bundles', schemaVersion: 1, place, checks },
+  };
 }
 
 function verifyText(report: VerifyReport, all: boolean): string {

@@ -7,6 +7,7 @@ import { openChannels, readMedium, type SourceEntry, writeBundle, writeRequest }
 import {
   COURIER_LIMITS,
   encodeSiteReport,
+  noteExported,
   onStick,
   openSite,
   publisherKeys,
@@ -64,7 +65,7 @@ async function putReturn(options: ExportOptions): Promise<ExportReport> {
     if (medium === 'stick') {
       const keys = publisherKeys(trustedRoots(settings), place);
       readMedium(place, [...keys.media, site.card.signKey], { site: site.name, kind: 'return' });
-    } else fs.mkdirSync(place, { recursive: true });
+    } else if (options.dryRun !== true) fs.mkdirSync(place, { recursive: true });
     const now = systemClock.now();
     const imported = openChannels(join(folders.courier, 'channels.json')).last({ site: site.name, kind: 'content' });
     const items = settings.returns === 'results' ? spooled(folders.inbox) : [];
@@ -107,6 +108,10 @@ async function putReturn(options: ExportOptions): Promise<ExportReport> {
       // The new one carries everything of earlier ones that was not acknowledged.
       if (options.dryRun !== true)
         removeOlderBundles(place, { site: site.name, kind: 'return', keys: [site.card.signKey], below: current.sequence });
+      if (options.dryRun !== true && medium === 'stick') {
+        const says = `${counted(items, 'results')}, ${counted(items, 'enrolments')}; only the publisher can read them`;
+        await noteExported({ place, site, by: `relay ${site.name}`, now }, written, current.sequence, says);
+      }
     } else if (request !== null && request.state !== before) writeReturns(folders.courier, request.state);
     return {
       bundle: written?.name ?? null,
@@ -120,6 +125,11 @@ async function putReturn(options: ExportOptions): Promise<ExportReport> {
   } finally {
     lock.release();
   }
+}
+
+function counted(items: readonly ReturnedItem[], what: ReturnedItem['kind']): string {
+  const count = items.filter(({ kind }) => kind === what).length;
+  return `${count} ${count === 1 ? what.slice(0, -1) : what}`;
 }
 
 /** The same things waiting are the same return: an interrupted export goes on, and a second stick gets the same bundle. */

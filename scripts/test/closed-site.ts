@@ -39,8 +39,9 @@ export interface ClosedSite {
 
 const AGENT = resolve(import.meta.dirname, '../../agent/main.ts');
 
-export async function closedSite(): Promise<ClosedSite> {
-  const publisher = tryOut();
+/** @param folder where everything lies; a folder in the temporary one when absent */
+export async function closedSite(folderOfAll?: string): Promise<ClosedSite> {
+  const publisher = tryOut(folderOfAll === undefined ? {} : { folder: folderOfAll });
   const { folder } = publisher;
   await publisher.prepare();
   const stick = join(folder, 'blauer Stick – ü 3');
