@@ -50,7 +50,10 @@ export const fault = defineFaults('bundle', {
     next: 'A file changed while it was being packed, or is damaged: check it, then export again.',
   },
   name: { exit: EXIT.usage, next: 'Use plain names: letters, digits, dots, dashes.' },
-  'no-7zip': { exit: EXIT.usage, next: 'Use a folder or a tar file instead, or install 7-Zip and name the program.' },
+  'no-7zip': {
+    exit: EXIT.usage,
+    next: 'Put the file 7zz of the build beside the program, or install 7-Zip (7zz or 7z on PATH); or use a folder or a tar file instead.',
+  },
   request: { exit: EXIT.refused, next: 'Make the request anew on the closed side; nothing of this one was used.' },
   receipt: { exit: EXIT.refused, next: 'Read it as a note only: it is no proof. Ask the closed side for a new one.' },
 });

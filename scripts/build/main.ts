@@ -1,10 +1,11 @@
 // The build command: one standalone binary each for publisher, relay and agent, for this machine's platform, in dist/.
-// Each is one bundled file injected into the Node that npm carried; nothing is downloaded.
+// Each is one bundled file injected into the Node that npm carried, and 7zz beside them for bundles in .7z files; nothing is
+// downloaded.
 // Usage: npm run build [-- publisher|relay|agent …]
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { join, resolve } from 'node:path';
-import { buildBinaries, COMPONENTS, type Component } from './binaries.ts';
+import { buildBinaries, COMPONENTS, type Component, copySevenZip } from './binaries.ts';
 
 const names = process.argv.slice(2);
 const unknown = names.filter((name) => !(COMPONENTS as readonly string[]).includes(name));
@@ -16,6 +17,7 @@ const out = resolve(import.meta.dirname, '../../dist');
 const built = await buildBinaries(names.length > 0 ? (names as Component[]) : COMPONENTS, out, (line) =>
   process.stderr.write(`${line}\n`),
 );
+built.push(...copySevenZip(out));
 const sums = built.map(
   (path) => `${createHash('sha256').update(fs.readFileSync(path)).digest('hex')}  ${path.slice(out.length + 1)}\n`,
 );
