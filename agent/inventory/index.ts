@@ -17,6 +17,7 @@ import { installedFromRpm, nativeRpmArch, readRpmEntries, readRpmHolds, waitingF
 
 export { type DpkgEntry, nativeArch, readDpkgEntries, readDpkgPackages } from './dpkg-status.ts';
 export { readKernels } from './host.ts';
+export { isSameMachine, type Machine, readMachine } from './machine.ts';
 export { isHeld, type RpmEntry, readRpmEntries, readRpmHolds } from './rpm.ts';
 
 /** Where `archive` components live when nothing else is set. */

@@ -1,6 +1,6 @@
 // Becoming part of a fleet: own keys, the activation code's proof, one sealed envelope that is kept and sent until the roster
 // has this host. Running it again does nothing twice; no clock and no lost relay ever starts it anew.
-import { createHmac } from 'node:crypto';
+import { createHmac, randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { utcSeconds } from '#manifests/platform/clock';
 import { readFileBounded, writeFileAtomic } from '#manifests/platform/files';
@@ -88,7 +88,7 @@ export interface EnrolRequest {
  * @throws outbox.code
  */
 export function prepareEnrolment(request: EnrolRequest): Enrolment {
-  const { stateDir, keys, recipients, inventory } = request;
+  const { stateDir, keys } = request;
   const { id: activationId, secret } = parseCode(request.code);
   const known = readEnrolment(stateDir);
   if (known?.agent === keys.id && known.activationId === activationId && enrolmentBytes(stateDir, known) !== undefined) {
@@ -96,6 +96,19 @@ export function prepareEnrolment(request: EnrolRequest): Enrolment {
     writeEnrolment(stateDir, kept);
     return kept;
   }
+  return writeRequest(request, activationId, secret);
+}
+
+/**
+ * The same for a machine that shared the identity `of` with another one and has made keys of its own. It has no code and can prove
+ * nothing: whoever approves it does so by name.
+ */
+export function prepareCopyEnrolment(request: Omit<EnrolRequest, 'code'> & { readonly of: string }): Enrolment {
+  return writeRequest(request, `copy-of-${request.of}`, randomBytes(20));
+}
+
+function writeRequest(request: Omit<EnrolRequest, 'code'>, activationId: string, secret: Uint8Array): Enrolment {
+  const { stateDir, keys, recipients, inventory } = request;
   const proof = createHmac('sha256', secret)
     .update(`patchferry-enrol-1\n${keys.sign.publicKey}\n${keys.box.publicKey}`)
     .digest('hex');

@@ -44,6 +44,8 @@ export interface ResultBook {
    * is dropped (the publisher has its own). @returns files of envelopes that are void now
    */
   continueAfter(sequence: number, hash: string): string[];
+  /** Another identity begins: nothing of the old chain is told any more, numbers begin at 1. */
+  startAnew(): void;
   /** An envelope was lost from the disk: this one and all after it are sealed again. */
   unsealFrom(sequence: number): void;
   /** The last number given, and the hash that the next envelope to be sealed has to name. */
@@ -111,6 +113,12 @@ export function resultBook(database: DatabaseSync, { meta, setMeta, atomically }
         setMeta('chain.hash', hash);
         setMeta('ack', JSON.stringify({ sequence, hash }));
         return voided;
+      }),
+    startAnew: () =>
+      atomically(() => {
+        for (const row of pending()) remove.run(row.sequence);
+        for (const key of ['chain.sequence', 'chain.hash', 'chain.start', 'chain.lost', 'ack', 'scan.digest', 'scan.inventory'])
+          setMeta(key, null);
       }),
     unsealFrom: (sequence) =>
       atomically(() => {

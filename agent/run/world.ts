@@ -4,6 +4,7 @@ import type { Evaluation, HostMemory, WindowState } from '#manifests/decide';
 import type { Clock } from '#manifests/platform/clock';
 import type { Log } from '#manifests/platform/log';
 import type { Catalog, ContentRef, FixName, Group, HealthCheck, Hook, Inventory } from '#manifests/schema';
+import type { Machine } from '../inventory/index.ts';
 import type { FixOutcome, HostContext, PackageSystem, SystemFormat } from '../packages/index.ts';
 import type { HostCheck, HostLook, UpdaterUnit } from '../prechecks/index.ts';
 import type { WayBack } from '../snapshot/index.ts';
@@ -27,6 +28,8 @@ export interface HookCame {
 
 /** What touches the host. */
 export interface Hands {
+  /** Which machine this is, apart from what is on its disk. */
+  machine(): Machine;
   readonly systems: Readonly<Record<SystemFormat, PackageSystem>>;
   /** In order of preference. */
   readonly ways: readonly WayBack[];

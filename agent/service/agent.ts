@@ -8,11 +8,12 @@ import type { Log } from '#manifests/platform/log';
 import type { Inventory } from '#manifests/schema';
 import type { Origin } from '#manifests/transfer';
 import { openTrust, type TrustClient } from '#manifests/trust';
-import { packagesDigest, takeInventory } from '../inventory/index.ts';
+import { packagesDigest, readMachine, takeInventory } from '../inventory/index.ts';
 import { type AgentKeys, type Outbox, openOutbox, readEnrolment, readKeys } from '../outbox/index.ts';
 import { type DocumentStore, openDocuments, openRelays, type Relays } from '../poll/index.ts';
 import { armFailPoints, type FailPoint, type Hands, type Journal, openJournal } from '../run/index.ts';
 import { checkHealth, runHook } from './checks.ts';
+import { leaveIdentity } from './copies.ts';
 import { type Line, openLine } from './line.ts';
 import { loggedIn, notifyUsers, rebootEvidence, rebootHost } from './reboot.ts';
 import { type AgentSettings, placesOf } from './settings.ts';
@@ -83,8 +84,9 @@ export async function openAgent(settings: AgentSettings, options: OpenOptions): 
   const { clock, log } = options;
   const places = placesOf(settings);
   fs.mkdirSync(settings.stateDir, { recursive: true, mode: 0o700 });
-  const keys = await readKeys(places.keys);
   const journal = openJournal(places.journal, { now: clock.now() });
+  await leaveIdentity(journal, places, settings.stateDir);
+  const keys = await readKeys(places.keys);
   const failPoint = armFailPoints(process.env['PATCHFERRY_FAILPOINT'], settings.testing.failPoints);
   if (journal.putAside !== undefined) {
     log.error({ file: journal.putAside }, 'the journal was damaged and put aside');
@@ -145,6 +147,7 @@ async function realHands(settings: AgentSettings, clock: Clock): Promise<Hands> 
   return {
     systems: packageSystems,
     ways: waysBack,
+    machine: () => readMachine(),
     inventory: () => inventoryOf(settings, clock),
     digest: packagesDigest,
     reboot: rebootHost,

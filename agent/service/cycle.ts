@@ -10,6 +10,7 @@ import { requestsOf } from '../owner/index.ts';
 import { isRefusal, type PolicyView, syncOnce } from '../poll/index.ts';
 import { beginRun, HANDS_NEEDED, oneLine, type RunEnd, type RunWorld, setPause, takeUp } from '../run/index.ts';
 import type { Agent } from './agent.ts';
+import { isLeaving, noticeMachine, settleCopy, standsStill } from './copies.ts';
 import { askAgainAt, giveLeaseBack, withLeases } from './lease.ts';
 import { lookAndTell } from './looking.ts';
 import type { Notice } from './notices.ts';
@@ -102,6 +103,14 @@ class Cycle {
     const looking = this.#options.lookOnly === true;
     const taken = looking ? undefined : await takeUp(this.#world);
     if (taken !== undefined && !tally.took(taken)) return this.#report();
+    const copied = looking
+      ? undefined
+      : await noticeMachine(this.#agent, this.#view.group, async () => tally.stamp(await this.#boot()));
+    if (copied !== undefined) {
+      tally.says.push(copied);
+      tally.exit ??= EXIT.deferred;
+      if (isLeaving(this.#agent.journal)) return this.#report();
+    }
     const damaged = this.#view.damaged !== null;
     if (this.#options.offline === true) tally.note('Sync', 'no relay was asked');
     else {
@@ -125,6 +134,7 @@ class Cycle {
     journal.runs.forget();
     for (const kind of ['set:', 'patch:']) for (const { name } of journal.backOff.list(kind)) journal.backOff.clear(name);
     journal.setMeta(HANDS_NEEDED, null);
+    settleCopy(this.#agent);
   }
 
   async #poll(): Promise<void> {
@@ -271,6 +281,8 @@ class Cycle {
         null,
       );
     }
+    const still = standsStill(journal);
+    if (still !== undefined) return wait(still, EXIT.deferred);
     if (evaluation.next.action !== 'install')
       return wait(evaluation.next.says, evaluation.next.action === 'wait' ? EXIT.deferred : null);
     const pause = journal.backOff.get(setPause(evaluation.digest));

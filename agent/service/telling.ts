@@ -4,6 +4,7 @@ import { OUTBOX_LIMITS, readEnrolment, sendEnrolment } from '../outbox/index.ts'
 import type { PolicyView } from '../poll/index.ts';
 import { asRunError } from '../run/index.ts';
 import type { Agent } from './agent.ts';
+import { askForOwn, noticeFork } from './copies.ts';
 import type { Tally } from './tally.ts';
 
 interface Telling {
@@ -22,6 +23,8 @@ export async function tell({ agent, view, tally, boot, eager, signal }: Telling)
   const synced = tally.sync.kind === 'synced';
   try {
     if (view.member === null) {
+      const asks = await askForOwn(agent, view.recipients);
+      if (asks !== undefined) tally.says.push(asks);
       const enrolment = readEnrolment(settings.stateDir);
       const sentAt = enrolment?.sentAt ?? null;
       const since = sentAt === null ? null : clock.now() - Date.parse(sentAt);
@@ -33,7 +36,7 @@ export async function tell({ agent, view, tally, boot, eager, signal }: Telling)
     if (journal.meta('chain.lost') === undefined || synced) {
       const took = outbox.applyAck(view.ack, tally.stamp(await boot()));
       if (took === 'reverted') tally.says.push('this machine was put back to an older state; its results go on after the ack');
-      if (took === 'fork') tally.says.push('another machine reports under the same identity');
+      if (took === 'fork') tally.says.push(noticeFork(agent, view.group, tally.stamp(await boot())));
     }
     outbox.seal(view.recipients);
     // A relay whose documents are refused (expired ones, say: S7) may still carry results: it cannot read or change them.

@@ -6,6 +6,7 @@ import { pause } from '#manifests/platform/clock';
 import { nextSlotAt, slotOf } from '../poll/index.ts';
 import { asRunError } from '../run/index.ts';
 import type { Agent } from './agent.ts';
+import { isLeaving } from './copies.ts';
 import { lastCycle, runCycle } from './cycle.ts';
 import { notePoll, pollMinutes } from './rhythm.ts';
 
@@ -68,6 +69,8 @@ export async function keepRunning(agent: Agent, signal: AbortSignal): Promise<vo
 
   const offset = nextSlotAt(id, minutes(), 0) % MINUTE_MS;
   if (due()) await cycle();
+  if (isLeaving(agent.journal)) return; // the supervisor starts it again, with an identity of its own
+  let leave: () => void = () => undefined;
   const { schedule } = await import('node-cron'); // only a service needs it
   const task = schedule(
     '* * * * *',
@@ -75,6 +78,7 @@ export async function keepRunning(agent: Agent, signal: AbortSignal): Promise<vo
       try {
         await pause(offset, signal);
         if (due()) await cycle();
+        if (isLeaving(agent.journal)) leave();
       } catch (error) {
         if (!signal.aborted) throw error;
       }
@@ -82,6 +86,7 @@ export async function keepRunning(agent: Agent, signal: AbortSignal): Promise<vo
     { noOverlap: true, suppressMissedWarning: true, name: 'patchferry-agent' },
   );
   await new Promise<void>((resolve) => {
+    leave = resolve;
     if (signal.aborted) resolve();
     else signal.addEventListener('abort', () => resolve(), { once: true });
   });

@@ -106,6 +106,7 @@ export function signedGroup({ metadata, spec }: PatchGroup, parts: GroupParts, a
     ...(spec.rebootLease === undefined ? {} : { rebootLease: rebootLeaseOf(spec.rebootLease) }),
     ...(spec.rebootNotice === undefined ? {} : { rebootNotice: spec.rebootNotice }),
     ...(spec.restartServices ? { restartServices: true } : {}),
+    ...(spec.clones === 'report' ? {} : { clones: spec.clones }),
   };
 }
 

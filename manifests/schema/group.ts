@@ -67,6 +67,12 @@ const REBOOT_POLICIES = ['never', 'if-needed', 'always'] as const;
 /** Before a reboot: how long people who are logged in are told ahead, and how long after the need arose their work may hold it up. */
 const rebootNotice = z.strictObject({ minutes: z.int().min(0).max(60), deferHours: z.int().min(0).max(720) });
 
+/**
+ * What a host does that finds itself copied (another machine, or another one that reports under its name): `report` and go on, `stop`
+ * installing until a person has looked, or `re-enrol`, asking for an identity of its own.
+ */
+const clones = z.enum(['report', 'stop', 're-enrol']);
+
 /** What a host does when a deadline has passed: it takes the next window, rings and owner aside; or it waits for none. */
 const afterDeadline = z.enum(['next-window', 'at-once']);
 
@@ -113,6 +119,7 @@ export const patchGroup = authored(
     /** What a host may put right by itself when a check fails; nothing unless named. */
     fixes: list(fixName, 20).default([]),
     rebootLease: rebootLease.partial().optional(),
+    clones: clones.default('report'),
   }),
 );
 export type PatchGroup = z.infer<typeof patchGroup>;
@@ -154,5 +161,6 @@ export const group = document('group', 1, {
   rebootLease: rebootLease.optional(),
   rebootNotice: rebootNotice.optional(),
   restartServices: z.boolean().optional(),
+  clones: clones.optional(),
 });
 export type Group = z.infer<typeof group>;

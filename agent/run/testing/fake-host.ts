@@ -332,6 +332,7 @@ export function makeFakeHost(journalFile: string, group: Partial<Group> = {}, mo
       hands: {
         systems: { deb: system('deb'), rpm: system('rpm'), archive: system('archive') },
         ways: [way],
+        machine: () => ({ hardware: 'fake', system: null }),
         inventory: async () => host.inventory(),
         digest: (inventory) =>
           sha256Of(JSON.stringify(inventory.packages.map(({ name, version }) => `${name}=${version}`).toSorted())),
