@@ -101,6 +101,8 @@ export interface PublisherHomePaths {
   readonly waiversFolder: string;
   /** Overlays as sites signed them, `SITE.json`. */
   readonly overlaysFolder: string;
+  /** What relays said under their own names, as they signed it, `ID.pfr`. */
+  readonly recordsFolder: string;
   /** Change requests, a folder each. */
   readonly changesFolder: string;
   /** The published tree: metadata/, targets/, payloads/. */
@@ -138,6 +140,7 @@ export function homePaths(folder: string, settings?: PublisherSettings): Publish
     haltsFolder: join(home, 'halts'),
     waiversFolder: join(home, 'waivers'),
     overlaysFolder: join(home, 'overlays'),
+    recordsFolder: join(home, 'records'),
     changesFolder: join(home, 'changes'),
     repositoryFolder: resolve(home, settings?.repository ?? 'repository'),
     inboxFolder: resolve(home, settings?.inbox ?? 'inbox'),

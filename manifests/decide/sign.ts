@@ -163,11 +163,7 @@ export function signedHaltOf({ metadata, spec: { until, ...spec } }: Halt, at: n
 }
 
 /** @param at milliseconds */
-export function signedDelegationOf(
-  { spec: { relays, ...spec } }: SiteDelegation,
-  at: number,
-  lifted: SignedDelegation['lifted'] = [],
-): SignedDelegation {
+export function signedDelegationOf({ spec: { relays, lifted, ...spec } }: SiteDelegation, at: number): SignedDelegation {
   const keys = relays.map((card) => card.split(':')).map(([, , signKey = '', boxKey = '']) => ({ signKey, boxKey }));
   return {
     schema: 'patchferry/site-delegation',

@@ -63,6 +63,8 @@ export const siteDelegation = authored(
       keys: list(publicKeyHex, 10).min(1),
       /** Cards of the relays of the site that may halt it. */
       relays: list(card, 8).default([]),
+      /** Halts of the site that count no more; `publisher site lift` writes these. */
+      lifted: list(liftedHalt, 1_000).default([]),
       until: moment,
     })
     .superRefine(({ site, may, relays }, context) => {

@@ -177,7 +177,8 @@ async function takeOne(
   };
 }
 
-const ENVELOPE = /^(?:results\/[0-9a-f]{32}\/\d{12,16}-[0-9a-f]{16,64}|enrolments\/[0-9a-f]{32}-[0-9a-f]{16,64})\.pfe$/;
+const ENVELOPE =
+  /^(?:(?:results\/[0-9a-f]{32}\/\d{12,16}-[0-9a-f]{16,64}|enrolments\/[0-9a-f]{32}-[0-9a-f]{16,64})\.pfe|records\/[0-9a-f]{64}\.pfr)$/;
 
 /** Receipts of a site, at the root of a stick or in its own folder there. */
 function takeReceipts(

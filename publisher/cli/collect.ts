@@ -3,16 +3,18 @@ import * as fs from 'node:fs';
 import { resolve } from 'node:path';
 import { EXIT } from '#manifests/errors';
 import type { CommandContext, CommandSpec } from '#manifests/platform/cli';
+import { utcSeconds } from '#manifests/platform/clock';
 import { createLog, silentLog } from '#manifests/platform/log';
 import type { Progress } from '#manifests/platform/progress';
 import type { Ack } from '#manifests/schema';
 import { type ReturnsReport, signerOf, takeReturns } from '../airgap/index.ts';
 import type { PublisherHome } from '../home.ts';
-import { type CollectReport, collect, readAcks } from '../results/index.ts';
+import { type CollectReport, collect, type RelayRecords, readAcks, takeRecords } from '../results/index.ts';
 import { activationSecrets, readRoster } from '../roster/index.ts';
 import { type Keyring, openKeyring } from '../sign/index.ts';
 import { type Approvals, approveWaiting } from './approve.ts';
 import { counted, flag, homeOf, listOption, PASSPHRASE_OPTION, passphraseOf, type Tools, withLock } from './common.ts';
+import { rangesOf, recordsOf } from './site-halts.ts';
 
 export function collectCommands(tools: Tools): CommandSpec[] {
   return [
@@ -44,19 +46,23 @@ export function collectCommands(tools: Tools): CommandSpec[] {
           const returns: ReturnsReport[] = [];
           // A place that cannot be read ends the command before anything is collected.
           for (const place of places) returns.push(await takeFrom(context, home, keyring, tools, resolve(place), medium));
-          const { report, approvals } = await collectInbox(context, home, keyring, tools);
+          const { report, approvals, relays } = await collectInbox(context, home, keyring, tools);
+          const halted = relays.halts.some(({ state }) => state === 'in-force');
           const refused = returns.flatMap((one) => one.refused);
-          const odd = report.refusedCount > 0 || report.chains.length > 0 || report.left.length > 0;
+          const odd = report.refusedCount > 0 || report.chains.length > 0 || report.left.length > 0 || halted;
           const nothing = report.files === 0 && returns.every(({ rows }) => rows.every(({ outcome }) => outcome === 'current'));
           return {
             exit: refused[0]?.exit ?? (odd ? EXIT.findings : nothing ? EXIT.current : EXIT.done),
             text: [
               ...returns.flatMap((one) => [...returnLines(one), ...requestLines(one)]),
               ...collectLines(report, approvals),
+              ...relayLines(relays),
             ].join('\n'),
             report: {
               ...report,
               approved: approvals.approved,
+              siteHalts: relays.halts,
+              dropped: relays.dropped,
               returns: returns.map(({ refused: _refused, ...rest }) => rest),
             },
           };
@@ -87,9 +93,11 @@ export async function collectInbox(
   home: PublisherHome,
   keyring: Keyring,
   tools: Tools,
-): Promise<{ report: CollectReport; approvals: Approvals }> {
+): Promise<{ report: CollectReport; approvals: Approvals; relays: RelayRecords }> {
   fs.mkdirSync(home.inboxFolder, { recursive: true });
-  const report = await collect({
+  const at = tools.clock.now();
+  const { refused } = takeRecords(home.inboxFolder, home.recordsFolder, utcSeconds(at));
+  const collected = await collect({
     inboxFolder: home.inboxFolder,
     storeFile: home.storeFile,
     roster: readRoster(home.rosterFile),
@@ -101,7 +109,13 @@ export async function collectInbox(
     progress: whenBegun(() => context.progress('results')),
     signal: context.signal,
   });
-  return { report, approvals: approveWaiting(home, tools.clock.now(), { which: 'preapproved' }) };
+  const report = {
+    ...collected,
+    refusedCount: collected.refusedCount + refused.length,
+    refused: [...refused, ...collected.refused],
+  };
+  const approvals = approveWaiting(home, tools.clock.now(), { which: 'preapproved' });
+  return { report, approvals, relays: recordsOf(home, at) };
 }
 
 /** A line that is not shown where there is nothing to do. */
@@ -151,6 +165,25 @@ export function collectLines(report: CollectReport, { approved }: Approvals): st
       ({ agent, gaps, forks }) =>
         `look at ${agent}: ${counted(gaps.length, 'gap')}, ${counted(forks.length, 'fork')} in its results`,
     ),
+  ];
+}
+
+/** What relays stopped by themselves and the publisher has not lifted, and what they dropped. */
+export function relayLines({ halts, dropped }: RelayRecords): string[] {
+  return [
+    ...halts
+      .filter(({ state }) => state === 'in-force')
+      .map(
+        ({ site, name, groups, reason }) =>
+          `halted by its own relay: site ${site} (${groups.join(', ') || 'all groups'}): ${reason}; to end it: publisher site lift ${site} ${name}`,
+      ),
+    ...halts.filter(({ state }) => state === 'refused').map(({ says }) => `not counted: ${says}`),
+    ...dropped
+      .slice(0, 100)
+      .map(
+        ({ agent, results, dropped: ranges, why, signedAt }) =>
+          `gap of ${agent}: a relay dropped ${counted(results, 'result')} (no. ${rangesOf(ranges)}) at ${signedAt}: ${why === 'disk' ? 'its disk was full' : 'its quota was reached'}; the host sends them again`,
+      ),
   ];
 }
 

@@ -17,12 +17,12 @@ import {
   signerOf,
 } from '../airgap/index.ts';
 import type { PublisherHome } from '../home.ts';
-import type { CollectReport } from '../results/index.ts';
+import type { CollectReport, RelayRecords } from '../results/index.ts';
 import { readRoster } from '../roster/index.ts';
 import { type Keyring, openKeyring, publishRoster, type RosterReport } from '../sign/index.ts';
 import type { Approvals } from './approve.ts';
 import { outOptionsOf, outText, PLACE, STICK_OPTIONS } from './bundle.ts';
-import { acksOf, collectInbox, collectLines, returnLines, takeFrom } from './collect.ts';
+import { acksOf, collectInbox, collectLines, relayLines, returnLines, takeFrom } from './collect.ts';
 import {
   argument,
   counted,
@@ -87,6 +87,7 @@ interface TakenIn {
   readonly returns: ReturnsReport;
   readonly collected?: CollectReport;
   readonly approvals?: Approvals;
+  readonly relays?: RelayRecords;
   readonly roster?: RosterReport;
 }
 
@@ -170,7 +171,7 @@ async function takeIn(given: Given): Promise<TakenIn> {
   const { context, home, keyring, tools, place, medium, dryRun } = given;
   const returns = await takeFrom(context, home, keyring, tools, place, medium, dryRun);
   if (dryRun) return { returns };
-  const { report: collected, approvals } = await collectInbox(context, home, keyring, tools);
+  const { report: collected, approvals, relays } = await collectInbox(context, home, keyring, tools);
   const roster = await publishRoster({
     home,
     keyring,
@@ -179,7 +180,7 @@ async function takeIn(given: Given): Promise<TakenIn> {
     clock: tools.clock,
     signal: context.signal,
   });
-  return { returns, collected, approvals, roster };
+  return { returns, collected, approvals, relays, roster };
 }
 
 function putFor(given: Given, site: SiteRecord): Promise<BundleExportReport> {
@@ -203,7 +204,7 @@ function putFor(given: Given, site: SiteRecord): Promise<BundleExportReport> {
   });
 }
 
-function takenLines({ returns, collected, approvals, roster }: TakenIn): string[] {
+function takenLines({ returns, collected, approvals, relays, roster }: TakenIn): string[] {
   const nothing = returns.rows.length === 0 && returns.refused.length === 0;
   return [
     'from the stick:',
@@ -215,7 +216,10 @@ function takenLines({ returns, collected, approvals, roster }: TakenIn): string[
     ),
     ...(collected === undefined || approvals === undefined
       ? []
-      : ['collected:', ...indented(collectLines(collected, approvals))]),
+      : [
+          'collected:',
+          ...indented([...collectLines(collected, approvals), ...relayLines(relays ?? { halts: [], dropped: [] })]),
+        ]),
     ...(approvals === undefined || approvals.skipped.length === 0
       ? []
       : indented([

@@ -12,6 +12,7 @@ import { policyCommands } from './policy.ts';
 import { publishCommands } from './publish.ts';
 import { reportCommands } from './report.ts';
 import { siteCommands } from './site.ts';
+import { siteHaltCommands } from './site-halts.ts';
 import { sourceCommands } from './source.ts';
 import { stopCommands } from './stop.ts';
 import { waiverCommands } from './waiver.ts';
@@ -36,6 +37,7 @@ export function publisherProgram(tools: Tools): ProgramSpec {
       ...waiverCommands(tools),
       ...exchangeCommands(tools),
       ...siteCommands(tools),
+      ...siteHaltCommands(tools),
       ...bundleCommands(tools),
       ...reportCommands(tools),
       ...explainCommands(tools),

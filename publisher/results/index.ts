@@ -15,4 +15,5 @@ export {
 export { type HostState, type Knowledge, openKnowledge, type RunRecord, type WaiverRequest } from './knowledge.ts';
 export type { Activation, ActivationSecret } from './open.ts';
 export { type PendingEnrolment, readPending } from './pending.ts';
+export { type RelayRecords, readRecords, takeRecords } from './records.ts';
 export { type OddChain, readAcks } from './store.ts';

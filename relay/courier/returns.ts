@@ -11,7 +11,7 @@ import type { Ledger } from '../inbox/index.ts';
 import { fault } from './faults.ts';
 
 const item = z.strictObject({
-  kind: z.enum(['results', 'enrolments']),
+  kind: z.enum(['results', 'enrolments', 'records']),
   agent: agentId,
   path: z.string().max(400),
   hash: sha256,
@@ -68,7 +68,7 @@ export function writeReturns(folder: string, state: Returns): void {
 const AGENT = /^[0-9a-f]{32}$/;
 
 /**
- * The envelopes of a spool as files, enrolments first, those of one agent in order. Read beside a relay that may be running:
+ * What a spool holds as files: what relays said first, then enrolments, those of one agent in order. Read beside a relay that may be running:
  * every file there is whole, and one that is forwarded this moment is passed over.
  */
 export function spooled(inbox: string): ReturnedItem[] {
@@ -84,7 +84,12 @@ export function spooled(inbox: string): ReturnedItem[] {
       path: `results/${agent}/${name}`,
     })),
   );
-  return [...enrolments, ...results].flatMap((one) => {
+  const records = namesIn(join(inbox, 'records'), /^[0-9a-f]{64}\.pfr$/).map((name) => ({
+    kind: 'records' as const,
+    agent: name.slice(0, 32),
+    path: `records/${name}`,
+  }));
+  return [...records, ...enrolments, ...results].flatMap((one) => {
     const bytes = AGENT.test(one.agent) ? tryRead(join(inbox, one.path)) : undefined;
     return bytes === undefined ? [] : [{ ...one, hash: envelopeHash(bytes) }];
   });
@@ -96,11 +101,11 @@ export function acknowledge(folder: string, inbox: string, ledger: Ledger, upTo:
   const known = Math.min(upTo, state.sequence); // a number from before this state was lost binds nothing
   let dropped = 0;
   for (const { items } of state.open.filter(({ sequence }) => sequence <= known)) {
-    for (const { agent, path, hash } of items) {
+    for (const { kind, agent, path, hash } of items) {
       const file = join(inbox, path);
       const bytes = tryRead(file);
       if (bytes === undefined || envelopeHash(bytes) !== hash) continue;
-      ledger.add(agent, hash);
+      if (kind !== 'records') ledger.add(agent, hash);
       fs.rmSync(file, { force: true });
       dropped += 1;
     }
