@@ -4,7 +4,8 @@ import { archive } from './archive/index.ts';
 import { rpm } from './dnf/index.ts';
 import type { PackageSystem, SystemFormat } from './system.ts';
 
-export { currentVersion, switchTo, versionFolder } from './archive/components.ts';
+export { currentVersion, versionFolder } from './archive/components.ts';
+export { runningOf, switchWithServices } from './archive/services.ts';
 export { hostCommand, lastWords, reach, seenByHost } from './host.ts';
 export { waitForLocks } from './locks.ts';
 export * from './system.ts';

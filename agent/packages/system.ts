@@ -10,6 +10,7 @@ import type {
   ContentRef,
   FixName,
   PackageChange,
+  Placement,
 } from '#manifests/schema';
 
 /** The package systems that exist, as `format` of a patch names them. Windows and macOS are not there yet. */
@@ -34,6 +35,15 @@ export interface InstallItem {
   readonly format: 'deb' | 'rpm' | 'archive';
 }
 
+/** What of a service manager a component needs. */
+export interface ServiceControl {
+  isActive(unit: string): Promise<boolean>;
+  /** @returns why it does not stop; undefined when it has */
+  stop(unit: string): Promise<string | undefined>;
+  /** @returns why it does not run; undefined when it runs and stays */
+  start(unit: string): Promise<string | undefined>;
+}
+
 /** The host that is worked on, and what the work may use. */
 export interface HostContext {
   /** `/`, the host itself. Another folder is for tests: commands then run by `chroot` in it. All other paths must lie below it. */
@@ -54,6 +64,8 @@ export interface HostContext {
   readonly wayBackFolder?: string | undefined;
   /** How long another package manager's lock is waited for; 120,000 unless set. */
   readonly lockWaitMs?: number | undefined;
+  /** Services of the host, stopped and started around a component; systemd's unless set. */
+  readonly services?: ServiceControl | undefined;
   /** What becomes of settings files that were changed on the host and in their package; `keep` unless set. */
   readonly conffiles?: ConffilePolicy | undefined;
   onProgress?(says: string): void;
@@ -107,6 +119,8 @@ export interface InstallPlan {
   readonly unused?: readonly NamedVersion[] | undefined;
   /** Settings files of the packages that change, as they were when the plan was made. */
   readonly settings?: readonly SettingsFile[] | undefined;
+  /** How components are put in place, by patch. */
+  readonly placements?: Readonly<Record<string, Placement>> | undefined;
   /** Items that stay as they are, each with the reason in words for a person (held, pinned, needs what is not there). */
   readonly keptBack: readonly { readonly name: string; readonly arch: string; readonly says: string }[];
   /** Every payload that has to be on the host before `install`, dependencies included. */

@@ -2,7 +2,14 @@
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { readFileBounded, writeFileAtomic } from '#manifests/platform/files';
-import { currentVersion, type HostContext, type InstallPlan, switchTo, versionFolder } from '../packages/index.ts';
+import {
+  currentVersion,
+  type HostContext,
+  type InstallPlan,
+  runningOf,
+  switchWithServices,
+  versionFolder,
+} from '../packages/index.ts';
 import { fault } from './copy.ts';
 import { complete, discardFolder, fileStore, folderBytes, folderOf, isComplete, listStore, startFolder } from './store.ts';
 import type { WayBack } from './wayback.ts';
@@ -16,6 +23,14 @@ interface Note {
   readonly to: string;
   /** Whether the folder of the new version was there before the run. */
   readonly hadNew: boolean;
+  /** Its services that ran before. Notes of earlier versions have none. */
+  readonly running?: readonly string[];
+}
+
+function servicesOf(plans: readonly InstallPlan[], name: string): string[] {
+  return archives(plans).flatMap(({ items, placements }) =>
+    items.filter((item) => item.name === name).flatMap(({ patch }) => placements?.[patch]?.services ?? []),
+  );
 }
 
 const archives = (plans: readonly InstallPlan[]) => plans.filter(({ format }) => format === 'archive');
@@ -40,23 +55,29 @@ export const archive: WayBack = {
     discardFolder(folder);
     startFolder(store(context), run);
     const items = archives(plans).flatMap((plan) => plan.items);
-    const notes = items.map(({ name, to }): Note => {
+    const notes: Note[] = [];
+    for (const { name, to } of items) {
       const hadNew = fs.existsSync(versionFolder(context, name, to));
-      return { name, was: currentVersion(context, name), to, hadNew };
-    });
+      const running = await runningOf(context, servicesOf(plans, name));
+      notes.push({ name, was: currentVersion(context, name), to, hadNew, ...(running.length === 0 ? {} : { running }) });
+    }
     writeFileAtomic(join(folder, 'components.json'), JSON.stringify(notes), { mode: 0o600 });
     complete(folder, context);
     return { id: run, says: `${notes.length} versions noted` };
   },
-  async restore(id, _plans, context) {
+  async restore(id, plans, context) {
     const failed: string[] = [];
     const notes = readNotes(folderOf(store(context), id));
-    for (const { name, was, to, hadNew } of notes) {
+    for (const { name, was, to, hadNew, running = [] } of notes) {
       if (was !== null && !fs.existsSync(versionFolder(context, name, was))) {
         failed.push(`${name}: version ${was} is gone`);
         continue;
       }
-      switchTo(context, name, was);
+      const problem = await switchWithServices(context, name, was, servicesOf(plans, name), was === null ? [] : running);
+      if (problem !== undefined) {
+        failed.push(`${name}: ${problem}`);
+        continue;
+      }
       if (!hadNew) fs.rmSync(versionFolder(context, name, to), { recursive: true, force: true });
     }
     const says = failed.length === 0 ? `${notes.length} components switched back` : failed.join('; ');

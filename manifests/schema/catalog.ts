@@ -40,6 +40,32 @@ export const patchPackage = z.strictObject({
 });
 export type PatchPackage = z.infer<typeof patchPackage>;
 
+/** How own software is put in place on a host; what is left out is not done. */
+export const placement = z.strictObject({
+  /** Units of systemd that are stopped before a version is switched and started after it. */
+  services: list(
+    line(255).regex(/^[A-Za-z0-9@_][A-Za-z0-9@_.:-]*\.(?:service|socket|timer)$/, { error: 'must name a unit' }),
+    20,
+  ).optional(),
+  /** `user` or `user:group` of everything in it; both have to be on the host. */
+  owner: z
+    .string()
+    .regex(/^[a-z_][a-z0-9_-]{0,31}(?::[a-z_][a-z0-9_-]{0,31})?$/, { error: 'must be user or user:group' })
+    .optional(),
+  /** Modes of files by path, `*` for part of a name; the last that fits counts. Never set-uid, set-gid or sticky. */
+  modes: list(
+    z.strictObject({
+      path: z
+        .string()
+        .max(500)
+        .regex(/^[A-Za-z0-9_+@=,~.*-]+(?:\/[A-Za-z0-9_+@=,~.*-]+)*$/, { error: 'must be a relative path' }),
+      mode: z.string().regex(/^0[0-7]{3}$/, { error: 'must be a mode, quoted: "0640"' }),
+    }),
+    200,
+  ).optional(),
+});
+export type Placement = z.infer<typeof placement>;
+
 export const patch = z.strictObject({
   id: patchId,
   format: z.enum(PATCH_FORMATS),
@@ -63,6 +89,8 @@ export const patch = z.strictObject({
   /** The vendor says that it takes effect with a reboot (`reboot_suggested` of an RPM advisory). */
   rebootSuggested: z.boolean().optional(),
   packages: list(patchPackage, 10_000),
+  /** Own software only. */
+  placement: placement.optional(),
 });
 export type Patch = z.infer<typeof patch>;
 

@@ -5,8 +5,9 @@ import { join } from 'node:path';
 import { isFault } from '#manifests/errors';
 import { syncFolder } from '#manifests/platform/files';
 import { formatBytes } from '#manifests/platform/progress';
-import { fault } from '../host.ts';
-import type { HostContext, InstallOutcome, InstallPlan, PackageSystem } from '../system.ts';
+import type { Placement } from '#manifests/schema';
+import { fault, reach } from '../host.ts';
+import type { HostContext, InstallItem, InstallOutcome, InstallPlan, PackageSystem } from '../system.ts';
 import {
   componentFolder,
   componentNames,
@@ -14,9 +15,10 @@ import {
   existingParent,
   isComponent,
   sweep,
-  switchTo,
   versionFolder,
 } from './components.ts';
+import { applyPlacement, ownerOf } from './ownership.ts';
+import { finishServices, interruptedServices, switchWithServices } from './services.ts';
 import { unpackArchive } from './unpack.ts';
 
 /** Unpacked bytes expected of one packed byte, for the check of room; programs pack to a third or quarter. */
@@ -25,9 +27,13 @@ const EXPECTED_RATIO = 4;
 async function install(plan: InstallPlan, context: HostContext, only?: ReadonlySet<string>): Promise<InstallOutcome> {
   const output: string[] = [];
   const items = plan.items.filter(({ patch }) => only === undefined || only.has(patch));
-  for (const { name, to, sha256, path } of items) {
+  for (const { name, to, sha256, path, patch } of items) {
     sweep(context, name);
+    const placement = plan.placements?.[patch] ?? {};
     if (currentVersion(context, name) === to) {
+      const problem = await finishServices(context, name);
+      if (problem !== undefined)
+        return { ok: false, says: `${name} ${to}: ${problem}`, output: output.join('\n'), broken: [name] };
       output.push(`${name} ${to}: in use already`);
       continue;
     }
@@ -47,20 +53,46 @@ async function install(plan: InstallPlan, context: HostContext, only?: ReadonlyS
     }
     fs.rmSync(target, { recursive: true, force: true }); // of an earlier try or another payload; `current` does not point here
     fs.chmodSync(quarantine, 0o755);
+    applyPlacement(context, quarantine, placement);
     fs.renameSync(quarantine, target);
     syncFolder(join(target, '..'));
-    switchTo(context, name, to);
+    const problem = await switchWithServices(context, name, to, placement.services ?? []);
+    if (problem !== undefined) {
+      fs.rmSync(target, { recursive: true, force: true });
+      return { ok: false, says: `${name} ${to}: ${problem}`, output: output.join('\n'), broken: [name] };
+    }
     output.push(`${name} ${to}: unpacked and in use`);
   }
   return { ok: true, says: `${items.length} components changed`, output: output.join('\n') };
 }
 
+/** How each patch is put in place, as its catalog says. */
+function placementsOf(items: readonly InstallItem[], { catalogs }: HostContext): Record<string, Placement> {
+  const ids = new Set(items.filter(({ format }) => format === 'archive').map(({ patch }) => patch));
+  const found = catalogs.flatMap(({ patches }) => patches.filter(({ id, format }) => format === 'archive' && ids.has(id)));
+  return Object.fromEntries(found.flatMap(({ id, placement }) => (placement === undefined ? [] : [[id, placement]])));
+}
+
+/** Why this host cannot put a component in place as it is described. */
+function cannotPlace(context: HostContext, { owner, services = [] }: Placement = {}): string | undefined {
+  if (owner !== undefined) {
+    const ids = ownerOf(context, owner);
+    if ('lacks' in ids) return ids.lacks;
+    if (process.getuid?.() !== 0 && process.getuid?.() !== ids.uid) return `only root can give it to ${owner}`;
+  }
+  if (services.length > 0 && context.services === undefined && !fs.existsSync(reach(context, '/run/systemd/system')))
+    return 'its services are systemd’s, which does not run this host';
+  return undefined;
+}
+
 async function audit(context: HostContext): Promise<string[]> {
-  return componentNames(context).flatMap((name) => {
+  const gone = componentNames(context).flatMap((name) => {
     const version = currentVersion(context, name);
     if (version === null || fs.existsSync(versionFolder(context, name, version))) return [];
     return [`${name}: current points to version ${version}, which is not there`];
   });
+  const waiting = componentNames(context).filter((name) => interruptedServices(context, name) !== undefined);
+  return [...gone, ...waiting.map((name) => `${name}: its services were stopped for a switch that was cut off`)];
 }
 
 export const archive: PackageSystem = {
@@ -69,11 +101,14 @@ export const archive: PackageSystem = {
   indexPayloads: () => [],
   async plan(items, _policy, context) {
     const keptBack: { name: string; arch: string; says: string }[] = [];
+    const placements = placementsOf(items, context);
     const wanted = items.filter((item) => {
       if (item.format !== 'archive' || currentVersion(context, item.name) === item.to) return false;
-      if (isComponent(item.name, item.to)) return true;
-      keptBack.push({ name: item.name, arch: item.arch, says: 'its name or version cannot be the name of a folder' });
-      return false;
+      const says = isComponent(item.name, item.to)
+        ? cannotPlace(context, placements[item.patch])
+        : 'its name or version cannot be the name of a folder';
+      if (says !== undefined) keptBack.push({ name: item.name, arch: item.arch, says });
+      return says === undefined;
     });
     const refused = wanted.length === 0 && keptBack.length > 0;
     return {
@@ -82,6 +117,7 @@ export const archive: PackageSystem = {
       newPackages: [],
       removals: [],
       keptBack,
+      ...(Object.keys(placements).length === 0 ? {} : { placements }),
       payloads: wanted.map(({ sha256, size, path }) => ({ sha256, size, path })),
       changes: wanted.map(({ name, arch, to }) => ({ name, arch, from: currentVersion(context, name), to })),
       refused: refused
@@ -122,7 +158,10 @@ export const archive: PackageSystem = {
   },
   install,
   async repair(context) {
-    for (const name of componentNames(context)) sweep(context, name);
+    for (const name of componentNames(context)) {
+      sweep(context, name);
+      await finishServices(context, name);
+    }
     const broken = await audit(context);
     return { ok: broken.length === 0, says: broken.length === 0 ? 'the components are healthy' : broken.join('; ') };
   },

@@ -1,7 +1,18 @@
 // patch.yaml: how own software is described. Pure: text in, checked description or the list of what is wrong with it out.
 import { isAlias, LineCounter, parseDocument, visit } from 'yaml';
 import { z } from 'zod';
-import { CLASSIFICATIONS, cveId, line, list, moment, patchPackage, relativePath, SEVERITIES, sha256 } from '#manifests/schema';
+import {
+  CLASSIFICATIONS,
+  cveId,
+  line,
+  list,
+  moment,
+  patchPackage,
+  placement,
+  relativePath,
+  SEVERITIES,
+  sha256,
+} from '#manifests/schema';
 import { parseSemver } from '#manifests/versions';
 
 /** YAML reads `1.10` as a number and would lose the zero. */
@@ -24,6 +35,10 @@ export const description = z.strictObject({
     advisories: list(line(80), 100).default([]),
     released: moment.optional(),
     updated: moment.optional(),
+    /** Stopped before a version is switched on a host and started after it; owner and modes of what is unpacked. */
+    services: placement.shape.services,
+    owner: placement.shape.owner,
+    modes: placement.shape.modes,
     packages: list(
       z.strictObject({
         /** Component; the patch's own name unless told. */

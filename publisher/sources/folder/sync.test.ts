@@ -64,6 +64,29 @@ describe('folder of own software', () => {
     assert.deepEqual(again.patches, patches);
   });
 
+  it('what a host needs to put it in place goes along, and only when it is told', async () => {
+    assert.equal((await sync()).patches[0]?.placement, undefined);
+    const told =
+      '  services: [own-tool.service]\n  owner: "tool:tool"\n  modes: [{ path: "etc/*", mode: "0640" }]\n  packages:';
+    fs.writeFileSync(inFolder('one/patch.yaml'), YAML.replace('  packages:', told));
+    const again = await sync();
+    assert.equal(again.changed, true);
+    assert.deepEqual(again.patches[0]?.placement, {
+      services: ['own-tool.service'],
+      owner: 'tool:tool',
+      modes: [{ path: 'etc/*', mode: '0640' }],
+    });
+    for (const wrong of [
+      'services: [a b]',
+      'owner: "Root Toor"',
+      'modes: [{ path: x, mode: "4755" }]',
+      'modes: [{ path: ../x, mode: 0644 }]',
+    ]) {
+      fs.writeFileSync(inFolder('one/patch.yaml'), YAML.replace('  packages:', `  ${wrong}\n  packages:`));
+      await assert.rejects(sync(), (error) => isFault(error, 'source.description'), wrong);
+    }
+  });
+
   it('a changed payload is a change', async () => {
     await sync();
     fs.writeFileSync(inFolder('one/own-tool-1.10.0.tar.gz'), gzipSync('another'));

@@ -135,7 +135,14 @@ async function toPatch(
     released: spec.released ?? null,
     updated: spec.updated ?? null,
     packages,
+    ...placementOf(spec),
   };
+}
+
+/** What a host is told of services, owner and modes; nothing where the description says nothing. */
+function placementOf({ services, owner, modes }: Description['spec']): Pick<SourcePatch, 'placement'> {
+  const given = Object.entries({ services, owner, modes }).filter(([, value]) => value !== undefined);
+  return given.length === 0 ? {} : { placement: Object.fromEntries(given) };
 }
 
 type Hashed = { kind: 'hashed'; sha256: string; size: number } | { kind: 'wrong'; says: string };
