@@ -1,5 +1,5 @@
 // A fleet made from numbers, for plans without hosts yet, tests and benchmarks.
-import type { SimHost } from './simulate.ts';
+import type { SimHost } from './simulation.ts';
 
 const ZONES = [
   'Europe/Berlin',

@@ -52,6 +52,7 @@ export {
   signedWaiverOf,
   signedWindow,
 } from './sign.ts';
+export { simulateFleet } from './simulate.ts';
 export {
   SIMULATION_LIMITS,
   type SimCollision,
@@ -62,8 +63,7 @@ export {
   type SimRelease,
   type SimSite,
   type Simulation,
-  simulateFleet,
-} from './simulate.ts';
+} from './simulation.ts';
 export { type HeldSiteHalt, judgeSiteHalt, type SiteHaltVerdict, siteRecipients } from './site-halt.ts';
 export type { Standing } from './standing.ts';
 export type { HostMemory } from './states.ts';

@@ -4,8 +4,10 @@ import { test } from 'node:test';
 import type { Group } from '#manifests/schema';
 import { evaluate } from './evaluate.ts';
 import { generatedFleet } from './generated-fleet.ts';
+import { NO_SITE } from './overlay.ts';
 import { PRODUCT, sampleGroup, sampleInput, samplePatch, sampleWindow } from './sample.ts';
-import { type SimHost, simulateFleet } from './simulate.ts';
+import { simulateFleet } from './simulate.ts';
+import type { SimHost } from './simulation.ts';
 import { momentOf } from './text.ts';
 
 const FROM = Date.parse('2026-03-01T00:00:00Z');
@@ -128,4 +130,66 @@ test('the same fleet gives the same counts; every wanted patch is installed or l
   );
   assert.ok((result.patches[1]?.ninety ?? 0) < FROM + 4.5 * DAY, 'an emergency is in everywhere within the next night');
   assert.ok((result.patches[2]?.left ?? 0) > 0, 'a ramp of ten days is not over after five');
+});
+
+test('what a single host may differ in: emergency windows, its owner’s choice, sleep, halts, its site, its own lists', () => {
+  const HOUR = 3_600_000;
+  const weekly = sampleWindow({ name: 'sunday', days: ['sun'], start: '02:00', durationMinutes: 180, zone: 'UTC' });
+  const wednesday = sampleWindow({ name: 'wednesday', days: ['wed'], start: '02:00', durationMinutes: 180, zone: 'UTC' });
+  const nightly = sampleWindow({ name: 'nightly', days: [...DAILY], start: '22:00', durationMinutes: 60, zone: 'UTC' });
+  const from = Date.parse('2026-03-02T00:00:00Z'); // a Monday
+  const choose = { ownerChoice: { windows: ['sunday', 'wednesday'], deferDays: 10 } };
+  const patch = samplePatch('a@1.1');
+  const startOf = (
+    one: Partial<SimHost>,
+    over: { group?: Partial<Group>; emergency?: boolean; halts?: 'day' | 'good'; reject?: boolean } = {},
+  ) => {
+    const group = sampleGroup({ windows: [wednesday, weekly], ...over.group });
+    const halt = {
+      schema: 'patchferry/halt' as const,
+      schemaVersion: 1 as const,
+      name: 'h',
+      signedAt: momentOf(from),
+      scope: {},
+      patches: ['a'],
+      stops: ['install' as const],
+      reason: 'x',
+      until: over.halts === 'day' ? momentOf(from + 3 * DAY) : null,
+    };
+    const rules = { ...NO_SITE, site: 'north', rejects: () => 'a' };
+    const policy = {
+      groups: new Map([['servers', group]]),
+      releases: [{ patch: 'a@1.1', product: PRODUCT, approvedAt: from, emergency: over.emergency === true, about: patch }],
+      ...(over.halts === undefined ? {} : { halts: [halt] }),
+      ...(over.reject === true ? { sites: new Map([['north', rules]]) } : {}),
+    };
+    let told: number | null | undefined;
+    const [figures] = simulateFleet(policy, [host(1, one)], {
+      from,
+      days: 14,
+      visit: (_host, _release, start) => void (told = start),
+    }).patches;
+    assert.equal(told ?? null, figures?.first ?? null);
+    return told === null || told === undefined ? null : momentOf(told);
+  };
+  const WEDNESDAY = '2026-03-04T02:00:00Z';
+  const SUNDAY = '2026-03-08T02:00:00Z';
+  assert.equal(startOf({}), WEDNESDAY);
+  assert.equal(startOf({}, { emergency: true, group: { emergencyWindows: [nightly] } }), '2026-03-02T22:00:00Z');
+  assert.equal(startOf({}, { group: { emergencyWindows: [nightly] } }), WEDNESDAY, 'it opens for emergencies alone');
+  assert.equal(startOf({ choice: { window: 'sunday', deferUntil: null } }, { group: choose }), SUNDAY);
+  assert.equal(
+    startOf({ choice: { window: 'sunday', deferUntil: null } }),
+    WEDNESDAY,
+    'a choice nobody offers changes nothing',
+  );
+  assert.equal(startOf({ choice: { window: null, deferUntil: from + 4 * DAY } }, { group: choose }), SUNDAY);
+  const asleep = { since: from, wokeAt: from + 3 * DAY + 5 * HOUR };
+  assert.equal(startOf({ asleep }), SUNDAY, 'it slept through Wednesday');
+  const makesUp = { windows: [{ ...wednesday, catchUp: { withinHours: 6 } }, weekly] };
+  assert.equal(startOf({ asleep }, { group: makesUp }), '2026-03-05T05:00:00Z', 'and makes up for it as it wakes');
+  assert.equal(startOf({}, { halts: 'day' }), SUNDAY);
+  assert.equal(startOf({}, { halts: 'good' }), null);
+  assert.equal(startOf({}, { reject: true }), null);
+  assert.equal(startOf({ lists: ['other'] }), null, 'a release of another list is not about it');
 });
