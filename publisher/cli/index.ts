@@ -8,6 +8,7 @@ import { exchangeCommands } from './exchange.ts';
 import { explainCommands } from './explain.ts';
 import { keyCommands } from './keys.ts';
 import { patchCommands } from './patch.ts';
+import { planCommands } from './plan.ts';
 import { policyCommands } from './policy.ts';
 import { publishCommands } from './publish.ts';
 import { reportCommands } from './report.ts';
@@ -41,6 +42,7 @@ export function publisherProgram(tools: Tools): ProgramSpec {
       ...bundleCommands(tools),
       ...reportCommands(tools),
       ...explainCommands(tools),
+      ...planCommands(tools),
     ],
   };
 }

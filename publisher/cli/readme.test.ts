@@ -46,6 +46,7 @@ test('README.md names every report that a command prints', () => {
     'explain.ts',
     'keys.ts',
     'patch.ts',
+    'plan.ts',
     'policy.ts',
     'publish.ts',
     'site.ts',
