@@ -110,6 +110,8 @@ export interface PublisherHomePaths {
   /** Results in, laid out as a relay's inbox. */
   readonly inboxFolder: string;
   readonly catalogFolder: string;
+  /** Own patches that `patch add` took: `own/PRODUCT/NAME-VERSION/`. */
+  readonly ownFolder: string;
   /** Vendor files of each source: `sources/NAME/`. */
   readonly sourcesFolder: string;
   /** Feeds as fetched: `kev.json`. */
@@ -145,6 +147,7 @@ export function homePaths(folder: string, settings?: PublisherSettings): Publish
     repositoryFolder: resolve(home, settings?.repository ?? 'repository'),
     inboxFolder: resolve(home, settings?.inbox ?? 'inbox'),
     catalogFolder: join(home, 'catalog'),
+    ownFolder: join(home, 'own'),
     sourcesFolder: join(home, 'sources'),
     feedsFolder: join(home, 'feeds'),
     storeFile: join(home, 'store.sqlite'),

@@ -1,4 +1,4 @@
-// `patch list · show`: what the publisher knows of patches.
+// `patch list · show · add`: what the publisher knows of patches.
 import { join } from 'node:path';
 import { defineFaults, EXIT } from '#manifests/errors';
 import type { CommandContext, CommandSpec } from '#manifests/platform/cli';
@@ -7,6 +7,7 @@ import { openPayloadStore } from '#manifests/repository';
 import { CLASSIFICATIONS, type Patch, SEVERITIES, suggestion } from '#manifests/schema';
 import { type CatalogStore, openCatalogStore } from '../catalog/index.ts';
 import { argument, counted, flag, homeOf, type Tools, table, textOption } from './common.ts';
+import { patchAddCommand } from './patch-add.ts';
 
 const fault = defineFaults('patches', {
   unknown: {
@@ -23,6 +24,7 @@ interface Row {
 
 export function patchCommands(tools: Tools): CommandSpec[] {
   return [
+    patchAddCommand(tools),
     {
       name: 'patch list',
       summary: 'List known patches',

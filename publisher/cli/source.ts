@@ -278,7 +278,7 @@ function setKev(home: PublisherHome, url: string): void {
 }
 
 /** Writes into publisher.yaml, keeping its comments. */
-function addToSettings(home: PublisherHome, source: SourceSettings): void {
+export function addToSettings(home: PublisherHome, source: SourceSettings): void {
   const file = homePaths(home.folder).settingsFile;
   const yaml = parseDocument(fs.readFileSync(file, 'utf8'));
   if (yaml.contents === null) yaml.set('sources', [source]);

@@ -11,6 +11,7 @@ export { type Enrichment, enrich } from './apt/enrich.ts';
 export { SOURCE_LIMITS } from './faults.ts';
 export { readKev, syncKev } from './feeds.ts';
 export { type FetchReport, fetchPayloads, missingBytes } from './fetch.ts';
+export { type Description, readDescription } from './folder/description.ts';
 
 /** Checks what can be checked of the settings without a network. @throws source.settings */
 export function checkSource(settings: SourceSettings): void {
