@@ -11,12 +11,20 @@ export async function settingsFrom({ options }: Pick<CommandContext, 'options'>)
 
 /** Opens the agent of this command line, and closes it afterwards. Logs go to stderr only where the settings ask for more. */
 export async function withAgent<T>(context: CommandContext, use: (agent: Agent) => Promise<T>): Promise<T> {
-  const [{ openAgent }, { silentLog }] = await Promise.all([import('../service/index.ts'), import('#manifests/platform/log')]);
-  const agent = await openAgent(await settingsFrom(context), { clock: systemClock, log: silentLog });
+  const [{ openAgent, diskTrouble }, { silentLog }] = await Promise.all([
+    import('../service/index.ts'),
+    import('#manifests/platform/log'),
+  ]);
+  const settings = await settingsFrom(context);
   try {
-    return await use(agent);
-  } finally {
-    await agent.close();
+    const agent = await openAgent(settings, { clock: systemClock, log: silentLog });
+    try {
+      return await use(agent);
+    } finally {
+      await agent.close();
+    }
+  } catch (error) {
+    throw diskTrouble(error) ?? error;
   }
 }
 

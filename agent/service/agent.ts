@@ -1,7 +1,7 @@
 // One agent, put together from its settings: journal, keys, trust, documents, outbox, and the hands that touch the host.
 import * as fs from 'node:fs';
 import { join } from 'node:path';
-import { defineFaults, EXIT } from '#manifests/errors';
+import { defineFaults, EXIT, isFault } from '#manifests/errors';
 import { type Clock, pause } from '#manifests/platform/clock';
 import { readFileBounded } from '#manifests/platform/files';
 import type { Log } from '#manifests/platform/log';
@@ -11,7 +11,7 @@ import { openTrust, type TrustClient } from '#manifests/trust';
 import { packagesDigest, readMachine, takeInventory } from '../inventory/index.ts';
 import { type AgentKeys, type Outbox, openOutbox, readEnrolment, readKeys } from '../outbox/index.ts';
 import { type DocumentStore, openDocuments, openRelays, type Relays } from '../poll/index.ts';
-import { armFailPoints, type FailPoint, type Hands, type Journal, openJournal } from '../run/index.ts';
+import { armFailPoints, asRunError, type FailPoint, type Hands, type Journal, openJournal } from '../run/index.ts';
 import { checkHealth, runHook } from './checks.ts';
 import { leaveIdentity } from './copies.ts';
 import { type Line, openLine } from './line.ts';
@@ -28,9 +28,20 @@ export const fault = defineFaults('agent', {
   'no-such-patch': { exit: EXIT.usage, next: '`agent scan` lists the patches that concern this host.' },
   'not-kept': { exit: EXIT.usage, next: '`agent history` shows the runs and which can still be taken back.' },
   usage: { exit: EXIT.usage, next: 'Add --help for the options and examples.' },
+  disk: {
+    exit: EXIT.deferred,
+    next: 'Make room on the disk that holds the state folder, or mend it; what was begun goes on at the next start.',
+  },
   'not-systemd': { exit: EXIT.usage, next: 'Start `agent run` by whatever supervises services on this host.' },
   'not-root': { exit: EXIT.usage, next: 'Run it as root.' },
 });
+
+/** An error of the disk that reached the end of a command, in words; undefined for any other. */
+export function diskTrouble(error: unknown): Error | undefined {
+  if (isFault(error)) return undefined;
+  const { code, message } = asRunError(error);
+  return code === 'run.io' ? fault('disk', message, { cause: error }) : undefined;
+}
 
 const ROOT_BYTES = 4 * 1024 * 1024;
 
