@@ -1,5 +1,5 @@
 // `plan`: what would be installed and when; with --download also what the host's package manager would bring along.
-import { evaluate } from '#manifests/decide';
+import { type Evaluation, evaluate, inZone } from '#manifests/decide';
 import { EXIT } from '#manifests/errors';
 import type { CommandContext, Outcome } from '#manifests/platform/cli';
 import { formatBytes } from '#manifests/platform/progress';
@@ -24,7 +24,7 @@ export async function plan(context: CommandContext): Promise<Outcome> {
           table(packages.map(({ name, arch, from: here, to, patch }) => [`${name}:${arch}`, here ?? '-', to, patch])),
         ]),
     ...plans.flatMap(planLines),
-    ...window.notes,
+    ...whatElse(evaluation, input.inventory.zone),
   ];
   return {
     exit: packages.length === 0 ? EXIT.current : evaluation.next.action === 'install' ? EXIT.done : EXIT.deferred,
@@ -37,6 +37,21 @@ export async function plan(context: CommandContext): Promise<Outcome> {
       packages,
       bytes,
       window,
+      lane: evaluation.lane,
+      windows: evaluation.windows,
+      estimateMinutes: Math.ceil(evaluation.estimateMs / 60_000),
+      held: evaluation.held,
+      pending: pendingOf(evaluation),
+      excepted: evaluation.findings.flatMap(({ patch, state, changesAt }) =>
+        state === 'EXCEPTED' ? [{ patch, until: changesAt }] : [],
+      ),
+      overdue: evaluation.overdue,
+      urgent: evaluation.urgent,
+      rollback: evaluation.rollback,
+      halts: evaluation.halts,
+      notices: evaluation.notices,
+      warnings: evaluation.warnings,
+      site: evaluation.site,
       plans: plans.map(({ format, newPackages, removals, keptBack, changes, refused, diskBytes }) => ({
         format,
         newPackages,
@@ -48,6 +63,66 @@ export async function plan(context: CommandContext): Promise<Outcome> {
       })),
     },
   };
+}
+
+function pendingOf({ findings }: Evaluation): { patch: string; approvesAt: string | null }[] {
+  return findings
+    .flatMap(({ patch, state, changesAt }) => (state === 'PENDING_APPROVAL' ? [{ patch, approvesAt: changesAt }] : []))
+    .toSorted((a, b) => ((a.approvesAt ?? '') < (b.approvesAt ?? '') ? -1 : 1));
+}
+
+/** Patches of one kind that are told by name. */
+const NAMED = 10;
+
+/** What is not in the set and why, when that changes, and by which windows all of it goes. */
+function whatElse(evaluation: Evaluation, zone: string): string[] {
+  const { held, findings, overdue, rollback, rollbackWaits, windows, install, estimateMs, lane } = evaluation;
+  const few = (rows: readonly string[]) => [
+    ...rows.slice(0, NAMED),
+    ...(rows.length > NAMED ? [`… and ${rows.length - NAMED} more`] : []),
+  ];
+  const told = new Set([evaluation.next.says]);
+  const state = (purpose: 'download' | 'install' | 'reboot') => {
+    const window = windows[purpose];
+    const when = window.open
+      ? window.name === 'any time'
+        ? 'at any time'
+        : `${window.name}, open until ${inZone(window.closesAt, zone)}`
+      : window.opensAt === null
+        ? 'no window is to come'
+        : `${window.name} from ${inZone(window.opensAt, zone)}`;
+    return `window for ${purpose}: ${when}`;
+  };
+  const lines = [
+    ...(install.length === 0
+      ? []
+      : [`about ${Math.ceil(estimateMs / 60_000)} minutes with what is kept for checks and reboot`]),
+    ...(lane === 'window'
+      ? []
+      : [`goes in by its ${lane === 'emergency' ? 'urgency' : 'deadline'}, not by the ordinary windows`]),
+    ...(rollback === null ? [] : [rollback.says, ...(rollbackWaits === null ? [] : [rollbackWaits.says])]),
+    ...few(held.flatMap(({ patch, holds }) => holds.map(({ says }) => `held back: ${patch}: ${says}`))),
+    ...few(
+      pendingOf(evaluation).map(
+        ({ patch, approvesAt }) => `pending: ${patch}: approved at ${approvesAt ?? 'a moment nobody knows'}`,
+      ),
+    ),
+    ...few(
+      findings.flatMap(({ patch, state: is, changesAt }) =>
+        is === 'EXCEPTED' ? [`excepted: ${patch}${changesAt === null ? '' : ` until ${changesAt}`}`] : [],
+      ),
+    ),
+    ...few(overdue.map((patch) => `overdue: ${patch}`)),
+    ...(evaluation.group === null ? [] : [state('download'), state('install'), state('reboot')]),
+    ...evaluation.halts.map(({ says }) => says),
+    ...evaluation.notices.map(({ says }) => says),
+    ...evaluation.warnings,
+    ...evaluation.site.applied.map((says) => `by the site: ${says}`),
+    ...evaluation.site.refused.map(({ says }) => `${says}: does not count`),
+    ...evaluation.notes,
+    ...evaluation.window.notes,
+  ];
+  return [...new Set(lines)].filter((line) => !told.has(line));
 }
 
 function planLines({ format, newPackages, removals, keptBack, refused }: InstallPlan): string[] {

@@ -20,7 +20,7 @@ import type {
   Waiver,
   Window,
 } from '#manifests/schema';
-import { PURPOSES, REBOOT_LEASE } from '#manifests/schema';
+import { REBOOT_LEASE } from '#manifests/schema';
 import { RESERVE } from './estimate.ts';
 import { byText, momentOf } from './text.ts';
 
@@ -34,7 +34,7 @@ export function signedWindow(
   return {
     name,
     ...spec,
-    ...(purposes.length === PURPOSES.length ? {} : { purposes }),
+    ...(purposes === undefined ? {} : { purposes }),
     ...(dark.length === 0 ? {} : { blackouts: dark }),
     ...(catchUp === 'next-window' ? {} : { catchUp }),
     validFrom: validFrom ?? null,

@@ -75,7 +75,8 @@ export const window = authored(
       durationMinutes,
       cutoffMinutes: z.int().min(0).default(0),
       zone,
-      purposes: purposes.default([...PURPOSES]),
+      /** Left out: installing and rebooting; downloads then happen at any time. A window that names downloads bounds them. */
+      purposes: purposes.optional(),
       blackouts: list(blackout, 100).default([]),
       catchUp: catchUp.default('next-window'),
       validFrom: moment.optional(),
