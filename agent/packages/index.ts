@@ -6,6 +6,8 @@ import type { PackageSystem, SystemFormat } from './system.ts';
 
 export { currentVersion, versionFolder } from './archive/components.ts';
 export { runningOf, switchWithServices } from './archive/services.ts';
+export { forgetTransaction } from './dnf/database.ts';
+export { anyLockHolder } from './dnf/locks.ts';
 export { hostCommand, lastWords, reach, seenByHost } from './host.ts';
 export { waitForLocks } from './locks.ts';
 export * from './system.ts';

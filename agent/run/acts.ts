@@ -388,7 +388,7 @@ function differsFromBefore({ data, world }: Attempt, inventory: Inventory): stri
 function notUndone(data: RunData, inventory: Inventory): string | undefined {
   const now: Record<string, string> = { ...versionsOf(inventory.packages) };
   const wrong = data.plans
-    .filter(({ format }) => format === 'deb')
+    .filter(({ format }) => format !== 'archive')
     .flatMap(({ changes }) => changes)
     .filter(({ name, arch, from }) => (now[`${name}:${arch}`] ?? null) !== from);
   const components = data.plans

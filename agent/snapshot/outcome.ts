@@ -1,6 +1,6 @@
 // The end of a restore: one sentence for what happened, and the service manager told about it.
 import * as fs from 'node:fs';
-import { type HostContext, hostCommand } from '../packages/index.ts';
+import { forgetTransaction, type HostContext, hostCommand } from '../packages/index.ts';
 import type { PutBackOutcome } from './put-back.ts';
 
 const RELOAD_MS = 60_000;
@@ -13,8 +13,14 @@ export function describeOutcome(outcomes: readonly PutBackOutcome[]): { ok: bool
   return { ok: false, says: `${failed.length} paths are not as before: ${failed.join('; ')}`.slice(0, 2_000) };
 }
 
+/** What is to be done after files came back: a cut transaction of rpm is no longer one, and systemd reads its units again. */
+export async function afterRestore(context: HostContext, outcomes: readonly PutBackOutcome[]): Promise<void> {
+  if (outcomes.every(({ failed }) => failed.length === 0)) forgetTransaction(context);
+  await reloadServices(context);
+}
+
 /** Has systemd read its units again, since they changed under it. Hosts without systemd need nothing. */
-export async function reloadServices(context: HostContext): Promise<void> {
+async function reloadServices(context: HostContext): Promise<void> {
   if (context.root !== '/' || !fs.existsSync('/run/systemd/system')) return;
   const result = await hostCommand(context, 'systemctl', ['daemon-reload'], { timeoutMs: RELOAD_MS });
   if (result.code !== 0) context.log.warn({ stderr: result.stderr.slice(0, 500) }, 'systemd did not read its units again');

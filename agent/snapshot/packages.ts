@@ -2,8 +2,8 @@
 // system; costs the room of the copies (nothing where the file system shares blocks).
 import * as fs from 'node:fs';
 import { formatBytes } from '#manifests/platform/progress';
-import { type HostContext, type InstallPlan, waitForLocks } from '../packages/index.ts';
-import { describeOutcome, reloadServices } from './outcome.ts';
+import { anyLockHolder, type HostContext, type InstallPlan, waitForLocks } from '../packages/index.ts';
+import { afterRestore, describeOutcome } from './outcome.ts';
 import { releaseReserve, restoreSaved, savedBytes, takeSaved } from './saved.ts';
 import { isInRoots, notCovered, pathsOfChanged, scopeRoots } from './scope.ts';
 import {
@@ -22,10 +22,11 @@ import type { WayBack } from './wayback.ts';
 /** Below this a disk counts as full. */
 const SCARCE_BYTES = 4 * 1024 * 1024;
 
-const debs = (plans: readonly InstallPlan[]) => plans.filter(({ format }) => format === 'deb');
+const ofPackages = (plans: readonly InstallPlan[]) => plans.filter(({ format }) => format !== 'archive');
 
-function partOf(context: HostContext, plans: readonly InstallPlan[]) {
-  return { roots: scopeRoots(context), paths: pathsOfChanged(context, plans).filter((path) => !isInRoots(path)) };
+async function partOf(context: HostContext, plans: readonly InstallPlan[]) {
+  const paths = await pathsOfChanged(context, plans);
+  return { roots: scopeRoots(context), paths: paths.filter((path) => !isInRoots(path)) };
 }
 
 const store = (context: HostContext) => fileStore(context, 'packages');
@@ -33,9 +34,9 @@ const store = (context: HostContext) => fileStore(context, 'packages');
 export const packages: WayBack = {
   kind: 'packages',
   async assess(plans, context) {
-    const mine = debs(plans);
+    const mine = ofPackages(plans);
     if (mine.length === 0) return { possible: false, says: 'no packages are in the plan', costBytes: 0, notCovered: [] };
-    const costBytes = await savedBytes(context, partOf(context, mine), mine);
+    const costBytes = await savedBytes(context, await partOf(context, mine), mine);
     fs.mkdirSync(store(context), { recursive: true, mode: 0o700 });
     const { bavail, bsize } = fs.statfsSync(store(context));
     const possible = bavail * bsize > costBytes;
@@ -49,17 +50,17 @@ export const packages: WayBack = {
     if (isComplete(folder)) return { id: run, says: 'copies were there already' };
     discardFolder(folder);
     startFolder(store(context), run);
-    const files = await takeSaved(context, folder, partOf(context, plans), debs(plans));
+    const files = await takeSaved(context, folder, await partOf(context, plans), ofPackages(plans));
     complete(folder, context);
     return { id: run, says: `${files} files copied` };
   },
   async restore(id, plans, context) {
     const folder = folderOf(store(context), id);
-    await waitForLocks(context);
+    await waitForLocks(context, anyLockHolder);
     const { bfree, bsize } = fs.statfsSync(store(context));
     if (bfree * bsize < SCARCE_BYTES) releaseReserve(folder); // not even the note of what to look at would fit
-    const outcome = await restoreSaved(context, folder, id, pathsAtFirstTry(folder, context, plans));
-    await reloadServices(context);
+    const outcome = await restoreSaved(context, folder, id, await pathsAtFirstTry(folder, context, plans));
+    await afterRestore(context, [outcome]);
     return describeOutcome([outcome]);
   },
   async discard(id, context) {

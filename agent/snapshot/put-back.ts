@@ -4,6 +4,7 @@ import * as fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type HostContext, reach } from '../packages/index.ts';
 import { copyPaths, syncFileSystem } from './copy.ts';
+import { rpmRank } from './rpm.ts';
 import { isInRoots } from './scope.ts';
 import { type Difference, difference, type Entry, scan, type Tree } from './tree.ts';
 
@@ -86,7 +87,7 @@ function removeOne(path: string): boolean {
 
 /** The order in which files come back: the package database last, so that it never claims more than is there. */
 function inOrder(paths: readonly string[]): string[] {
-  const rank = (path: string) => (path.startsWith('/var/lib/dpkg/') ? 1 : 0);
+  const rank = (path: string) => (path.startsWith('/var/lib/dpkg/') ? 1 : rpmRank(path));
   return paths.toSorted((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
 }
 

@@ -11,6 +11,7 @@ import { readFileBounded, writeFileAtomic } from '#manifests/platform/files';
 import type { HostContext, InstallPlan } from '../packages/index.ts';
 import { copyPaths, fault, syncFileSystem } from './copy.ts';
 import { type PutBackOutcome, putBack } from './put-back.ts';
+import { isRpmDatabase } from './rpm.ts';
 import { isInRoots, pathsOfAll, pathsOfChanged, pathsWithCapabilities } from './scope.ts';
 import { type Entry, fromRows, scan, toRows } from './tree.ts';
 
@@ -48,13 +49,17 @@ async function choose(
   part: Part,
   plans: readonly InstallPlan[],
 ): Promise<{ before: Map<string, Entry>; copied: string[] }> {
-  const { entries } = scan(context.root, part.roots, part.paths);
-  const changed = new Set([...pathsOfChanged(context, plans), ...(await pathsWithCapabilities(context))]);
-  const owned = pathsOfAll(context);
+  const changed = new Set([...(await pathsOfChanged(context, plans)), ...(await pathsWithCapabilities(context))]);
+  const owned = await pathsOfAll(context);
+  const { entries } = scan(context.root, part.roots, part.paths); // after the questions: asking rpm touches its database
   const copied: string[] = [];
   for (const [path, { type }] of entries) {
     if (type === 'folder') continue;
-    const kept = /^\/(?:etc|var)\//.test(path) || changed.has(path) || (!owned.has(path) && !path.startsWith('/opt/'));
+    const kept =
+      /^\/(?:etc|var)\//.test(path) ||
+      isRpmDatabase(path) ||
+      changed.has(path) ||
+      (!owned.has(path) && !path.startsWith('/opt/'));
     if (kept) copied.push(path);
   }
   return { before: entries, copied };

@@ -5,6 +5,7 @@
 import * as fs from 'node:fs';
 import { posix } from 'node:path';
 import { type HostContext, hostCommand, type InstallPlan, reach } from '../packages/index.ts';
+import { RPM_EXCLUDED, rpmPathsOfAll, rpmPathsOfChanged } from './rpm.ts';
 
 /** Folders that are compared as a whole. Merged ones (`/bin` -> `usr/bin`) are links and compared as such. */
 const ROOTS = [
@@ -20,6 +21,9 @@ const ROOTS = [
   '/libx32',
   // The package databases, and what maintainer scripts keep about their own work.
   '/var/lib/dpkg',
+  '/var/lib/rpm',
+  '/var/lib/dnf',
+  '/var/lib/alternatives',
   '/var/lib/apt/extended_states',
   '/var/lib/ucf',
   '/var/lib/pam',
@@ -40,6 +44,9 @@ const EXCLUDED = [
   '/var/lib/dpkg/lock',
   '/var/lib/dpkg/lock-frontend',
   '/var/lib/dpkg/triggers/Lock',
+  ...RPM_EXCLUDED,
+  '/var/lib/dnf/rpmdb_lock.pid',
+  '/var/lib/dnf/history.sqlite-shm',
   '/etc/.pwd.lock',
   '/etc/mtab',
   '/etc/resolv.conf',
@@ -83,10 +90,11 @@ export function isInRoots(path: string): boolean {
   return ROOTS.some((root) => isBelow(path, root));
 }
 
-/** Paths that dpkg's lists name for the packages a plan changes (as they are installed now). */
-export function pathsOfChanged(context: Pick<HostContext, 'root'>, plans: readonly InstallPlan[]): string[] {
+/** Paths that the package databases name for the packages a plan changes (as they are installed now). */
+export async function pathsOfChanged(context: Pick<HostContext, 'root'>, plans: readonly InstallPlan[]): Promise<string[]> {
   const paths = new Set<string>();
   const resolve = createResolver(context);
+  for (const path of await rpmPathsOfChanged(context, plans)) paths.add(resolve(path));
   for (const plan of plans.filter(({ format }) => format === 'deb')) {
     for (const { name, arch } of plan.changes) {
       for (const file of [`${name}.list`, `${name}:${arch}.list`]) {
@@ -111,13 +119,15 @@ export async function pathsWithCapabilities(context: Pick<HostContext, 'root'>):
 }
 
 /** Every path that any installed package lists. */
-export function pathsOfAll(context: Pick<HostContext, 'root'>): Set<string> {
+export async function pathsOfAll(context: Pick<HostContext, 'root'>): Promise<Set<string>> {
   const paths = new Set<string>();
   const resolve = createResolver(context);
   const folder = reach(context, '/var/lib/dpkg/info');
-  for (const name of fs.readdirSync(folder)) {
-    if (name.endsWith('.list')) for (const path of readList(`${folder}/${name}`)) paths.add(resolve(path));
-  }
+  if (!fs.existsSync(folder)) for (const path of await rpmPathsOfAll(context)) paths.add(resolve(path));
+  else
+    for (const name of fs.readdirSync(folder)) {
+      if (name.endsWith('.list')) for (const path of readList(`${folder}/${name}`)) paths.add(resolve(path));
+    }
   return paths;
 }
 

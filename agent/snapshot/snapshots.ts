@@ -3,9 +3,9 @@
 // differs (how one is made, reached and removed) is a driver: btrfs.ts, lvm.ts, zfs.ts.
 import * as fs from 'node:fs';
 import { join } from 'node:path';
-import { type HostContext, type InstallPlan, reach, waitForLocks } from '../packages/index.ts';
+import { anyLockHolder, type HostContext, type InstallPlan, reach, waitForLocks } from '../packages/index.ts';
 import { fault } from './copy.ts';
-import { describeOutcome, reloadServices } from './outcome.ts';
+import { afterRestore, describeOutcome } from './outcome.ts';
 import { putBack } from './put-back.ts';
 import { restoreSaved, savedBytes, takeSaved } from './saved.ts';
 import { isInRoots, notCovered, pathsOfChanged, scopeRoots } from './scope.ts';
@@ -45,7 +45,7 @@ export interface SnapshotDriver {
 }
 
 /** The covered parts of the host, by whether the root's snapshot has them. */
-function parts(context: HostContext, plans: readonly InstallPlan[]) {
+async function parts(context: HostContext, plans: readonly InstallPlan[]) {
   const device = fs.statSync(context.root).dev;
   const isInside = (path: string) => {
     let folder = reach(context, path);
@@ -56,7 +56,7 @@ function parts(context: HostContext, plans: readonly InstallPlan[]) {
     }
   };
   const roots = scopeRoots(context);
-  const paths = pathsOfChanged(context, plans).filter((path) => !isInRoots(path));
+  const paths = (await pathsOfChanged(context, plans)).filter((path) => !isInRoots(path));
   return {
     inside: { roots: roots.filter(isInside), paths: paths.filter(isInside) },
     outside: { roots: roots.filter((path) => !isInside(path)), paths: paths.filter((path) => !isInside(path)) },
@@ -79,7 +79,7 @@ export function snapshotWay(driver: SnapshotDriver): WayBack {
       if (!plans.some(({ format }) => format !== 'archive')) return none('no packages are in the plan');
       const obstacle = await driver.obstacle(context);
       if (obstacle !== undefined) return { ...none(obstacle.says), ...obstacle };
-      const { outside } = parts(context, plans);
+      const { outside } = await parts(context, plans);
       const copies = outside.roots.length === 0 ? 0 : await savedBytes(context, outside, plans);
       const { bavail, bsize } = fs.statfsSync(context.root);
       if (bavail * bsize <= copies) return { ...none(`no room for copies of ${outside.roots.join(', ')}`), lacks: 'room' };
@@ -97,7 +97,7 @@ export function snapshotWay(driver: SnapshotDriver): WayBack {
       if (isComplete(folder(context, run))) return { id: run, says: 'the snapshot was there already' };
       await remove(context, run);
       const place = startFolder(driver.store(context), run);
-      const { outside } = parts(context, plans);
+      const { outside } = await parts(context, plans);
       if (outside.roots.length + outside.paths.length > 0) {
         fs.mkdirSync(join(place, 'saved'), { mode: 0o700 });
         await takeSaved(context, join(place, 'saved'), outside, plans);
@@ -109,16 +109,16 @@ export function snapshotWay(driver: SnapshotDriver): WayBack {
     async restore(id, plans, context) {
       const place = folder(context, id);
       if (!isComplete(place)) throw fault('unknown', `there is no whole snapshot ${id}`, { where: place });
-      await waitForLocks(context);
-      const newPaths = pathsAtFirstTry(place, context, plans);
-      const { inside } = parts(context, plans);
+      await waitForLocks(context, anyLockHolder);
+      const newPaths = await pathsAtFirstTry(place, context, plans);
+      const { inside } = await parts(context, plans);
       const paths = [...new Set([...inside.paths, ...newPaths.filter((path) => !isInRoots(path))])];
       const outcomes = await driver.withTree(id, context, async (source) => {
         const before = scan(source, inside.roots, paths).entries;
         return [await putBack(context, { id, source, before, roots: inside.roots, paths, has: () => true })];
       });
       if (fs.existsSync(join(place, 'saved'))) outcomes.push(await restoreSaved(context, join(place, 'saved'), id, newPaths));
-      await reloadServices(context);
+      await afterRestore(context, outcomes);
       return describeOutcome(outcomes);
     },
     discard: (id, context) => remove(context, id),

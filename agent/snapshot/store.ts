@@ -76,12 +76,12 @@ export function discardFolder(folder: string): void {
  * The paths that the changed packages list now, as this and earlier tries of a restore found them: a later try no longer sees
  * the new versions' lists.
  */
-export function pathsAtFirstTry(folder: string, context: HostContext, plans: readonly InstallPlan[]): string[] {
+export async function pathsAtFirstTry(folder: string, context: HostContext, plans: readonly InstallPlan[]): Promise<string[]> {
   const file = join(folder, 'new-paths.json');
   const noted = readFileBounded(file, SMALL_FILE_BYTES);
   const known = noted === undefined ? [] : (JSON.parse(Buffer.from(noted).toString('utf8')) as string[]);
   // A run may come here more than once, each time with other packages installed (a batch that failed, then another).
-  const paths = [...new Set([...known, ...pathsOfChanged(context, plans)])];
+  const paths = [...new Set([...known, ...(await pathsOfChanged(context, plans))])];
   if (paths.length > known.length) writeFileAtomic(file, JSON.stringify(paths), { mode: 0o600 });
   return paths;
 }

@@ -48,7 +48,7 @@ export function sourceCommands(tools: Tools): CommandSpec[] {
         { flags: '--keyring <file>', says: "apt, rpm: file with the vendor's OpenPGP public keys; required there" },
         {
           flags: '--unsigned-metadata',
-          says: "rpm: the vendor signs its packages and not its metadata; each package's own signature is checked instead",
+          says: "rpm: the vendor signs its packages and not its metadata; then hosts alone check a signature, each package's own",
         },
       ],
       examples: [

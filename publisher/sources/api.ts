@@ -25,7 +25,7 @@ export interface SourceSettings {
   readonly architectures?: readonly string[] | undefined;
   /** apt, rpm: path of the file with the vendor's OpenPGP public keys (binary or armored). Required there. */
   readonly keyring?: string | undefined;
-  /** rpm: true takes metadata that the vendor does not sign; the signature of each package is then what counts. */
+  /** rpm: true takes metadata that the vendor does not sign; hosts then check each package's own signature, and here nothing but https says whose it is. */
   readonly unsignedMetadata?: boolean | undefined;
 }
 

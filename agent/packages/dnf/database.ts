@@ -28,7 +28,7 @@ export function noteTransaction(context: HostContext, changes: Changes): void {
   writeFileAtomic(noteOf(context), JSON.stringify({ version: 1, changes: all }), { mode: 0o600 });
 }
 
-/** All of it is done. */
+/** All of it is done, or taken back. */
 export function forgetTransaction(context: HostContext): void {
   fs.rmSync(noteOf(context), { force: true });
   if (fs.existsSync(dirname(noteOf(context)))) syncFolder(dirname(noteOf(context)));

@@ -4,88 +4,30 @@ import assert from 'node:assert/strict';
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { systemClock } from '#manifests/platform/clock';
-import { silentLog } from '#manifests/platform/log';
 import { run, runOrThrow } from '#manifests/platform/process';
-import type { Catalog } from '#manifests/schema';
-import { Lab } from '../../../scripts/hosts/index.ts';
-import {
-  evrOf,
-  ferryCatalog,
-  INSTALLED,
-  makeFerryTree,
-  type PackageSpec,
-  RpmVendor,
-  UPDATED,
-} from '../../../scripts/hosts/rpm/index.ts';
+import { ferryCatalog, INSTALLED, type PackageSpec, RpmVendor, UPDATED } from '../../../scripts/hosts/rpm/index.ts';
 import { isDebianRoot } from '../../../scripts/setup/debian.ts';
-import { readRpmEntries } from '../../inventory/index.ts';
+import { FerryLab, ferryItems, ferryVersions, inRoot } from '../ferry-host.ts';
 import { packageSystems } from '../index.ts';
 import { killAllIn } from '../real-updates.ts';
-import type { HostContext, InstallItem, PlanPolicy } from '../system.ts';
+import type { HostContext, PlanPolicy } from '../system.ts';
 
 const skip = isDebianRoot() ? false : 'needs root on Debian';
 const STRICT: PlanPolicy = { newDependencies: 'refuse', removals: 'refuse' };
 const OPEN: PlanPolicy = { newDependencies: 'allow', removals: 'allow' };
 const { rpm } = packageSystems;
-const ALL = [...INSTALLED, ...Object.values(UPDATED)];
 
 describe('dnf on a real RPM host', { skip }, () => {
-  let lab: Lab;
-  let vendor: RpmVendor;
-  let payloads: string;
-  let catalog: Catalog;
-  let count = 0;
-
+  let host: FerryLab;
   before(async () => {
-    lab = await Lab.open({ tree: 'rpm' });
-    vendor = await RpmVendor.open(join(lab.folder, 'vendor'));
-    await makeFerryTree(join(lab.disk, 'base'), vendor);
-    payloads = join(lab.folder, 'payloads');
-    const repository = join(lab.folder, 'repository');
-    await vendor.publish(repository, ALL);
-    catalog = ferryCatalog(repository, ALL, payloads);
+    host = await FerryLab.open();
   });
-  after(async () => {
-    await vendor?.close();
-    await lab?.close();
-  });
+  after(() => host?.close());
 
-  /** A tree of its own, not booted: dnf runs in it by chroot. */
-  async function tree(change: Partial<HostContext> = {}): Promise<{ root: string; context: HostContext }> {
-    count += 1;
-    const root = join(lab.disk, `tree${count}`);
-    await runOrThrow('btrfs', ['subvolume', 'snapshot', join(lab.disk, 'base'), root], { timeoutMs: 60_000 });
-    const workFolder = join(root, 'var/lib/patchferry/work');
-    fs.mkdirSync(workFolder, { recursive: true });
-    const context: HostContext = {
-      root,
-      workFolder,
-      payloadPath: (sha256) => join(payloads, sha256),
-      catalogs: [catalog],
-      log: silentLog,
-      clock: systemClock,
-      signal: new AbortController().signal,
-      archiveRoot: join(root, 'opt/patchferry/components'),
-      lockWaitMs: 60_000,
-      ...change,
-    };
-    return { root, context };
-  }
-
-  const chroot = (root: string, ...args: string[]) => runOrThrow('chroot', [root, ...args], { timeoutMs: 120_000 });
-  const versions = async (root: string) =>
-    (await readRpmEntries(root))?.map(({ name, version }) => `${name} ${version}`) ?? assert.fail('no packages');
-  const FROM = new Map(INSTALLED.map((spec) => [spec.name, evrOf(spec)]));
-
-  function itemsOf(specs: readonly PackageSpec[], patch?: string, from = catalog): InstallItem[] {
-    return specs.map((spec) => {
-      const found = from.patches.find(({ id }) => id === `${spec.name}@${evrOf(spec)}`) ?? assert.fail(spec.name);
-      const [{ name, arch, version, sha256, size, path } = assert.fail()] = found.packages;
-      const fixed = { name, arch, to: version, sha256, size, path };
-      return { ...fixed, from: FROM.get(name) ?? null, repository: 'ferry-9', patch: patch ?? found.id, format: 'rpm' };
-    });
-  }
+  const tree = (change: Partial<HostContext> = {}) => host.tree(change);
+  const chroot = inRoot;
+  const versions = ferryVersions;
+  const itemsOf = (specs: readonly PackageSpec[], patch?: string, from = host.catalog) => ferryItems(from, specs, patch);
   const ferry = () => itemsOf([UPDATED.libferry, UPDATED.tool], 'ferry@1.0-2.fl9');
 
   test('planned, installed, audited: what dnf itself says is left afterwards is nothing; a second run changes nothing', async () => {
@@ -174,8 +116,8 @@ describe('dnf on a real RPM host', { skip }, () => {
     const { root, context } = await tree();
     const before = await versions(root);
     for (const name of ['repomd.xml', 'primary.xml.gz'] as const) {
-      const index = catalog.repositories[0]?.indexes.find(({ path }) => path.endsWith(name)) ?? assert.fail(name);
-      const bytes = fs.readFileSync(join(payloads, index.sha256));
+      const index = host.catalog.repositories[0]?.indexes.find(({ path }) => path.endsWith(name)) ?? assert.fail(name);
+      const bytes = fs.readFileSync(join(host.payloads, index.sha256));
       const place = name === 'repomd.xml' ? bytes.indexOf('<revision>') + 10 : bytes.length >> 1;
       bytes[place] = (bytes[place] ?? 0) ^ 1;
       const tampered = join(root, `tmp/${name}`);
@@ -193,13 +135,13 @@ describe('dnf on a real RPM host', { skip }, () => {
     await using stranger = await RpmVendor.open(join(root, 'tmp/stranger'), 'Stranger <s@stranger.example>');
     const repository = join(root, 'tmp/repository');
     const specs = [...INSTALLED, UPDATED.libferry, UPDATED.tool];
-    await vendor.publish(repository, specs);
+    await host.vendor.publish(repository, specs);
     const [foreign = ''] = await stranger.build([UPDATED.libferry]);
     fs.copyFileSync(foreign, join(repository, 'Packages', foreign.split('/').at(-1) ?? ''));
     for (const sign of [true, false]) {
-      await vendor.index(repository, { sign }); // the metadata is in order, and signed or not: the package's own signature decides
+      await host.vendor.index(repository, { sign }); // the metadata is in order, and signed or not: the package's own signature decides
       if (!sign) fs.rmSync(join(repository, 'repodata/repomd.xml.asc'), { force: true });
-      const own = ferryCatalog(repository, specs, payloads);
+      const own = ferryCatalog(repository, specs, host.payloads);
       const items = itemsOf([UPDATED.libferry, UPDATED.tool], 'ferry@2', own);
       const plan = await rpm.plan(items, STRICT, { ...context, catalogs: [own] });
       assert.equal(plan.refused, null);
@@ -216,9 +158,9 @@ describe('dnf on a real RPM host', { skip }, () => {
   test('a package that is not what the metadata names is refused by dnf; the host is unchanged', async () => {
     const { root, context } = await tree();
     const plan = await rpm.plan(ferry(), STRICT, context);
-    const older = catalog.patches.find(({ id }) => id === 'libferry@1.0-1.fl9')?.packages[0] ?? assert.fail();
+    const older = host.catalog.patches.find(({ id }) => id === 'libferry@1.0-1.fl9')?.packages[0] ?? assert.fail();
     const victim = plan.payloads.find(({ path }) => path.includes('/libferry-')) ?? assert.fail();
-    const payloadPath = (sha256: string) => join(payloads, sha256 === victim.sha256 ? older.sha256 : sha256);
+    const payloadPath = (sha256: string) => join(host.payloads, sha256 === victim.sha256 ? older.sha256 : sha256);
     const before = await versions(root);
     const outcome = await rpm.install(plan, { ...context, payloadPath });
     assert.equal(outcome.ok, false);

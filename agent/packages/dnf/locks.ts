@@ -22,3 +22,8 @@ export function rpmLockHolder(context: Pick<HostContext, 'root'>): LockHolder | 
   }
   return lockHolder(context, RPM_LOCKS);
 }
+
+/** The first holder of a lock of any package manager of this host. */
+export function anyLockHolder(context: Pick<HostContext, 'root'>): LockHolder | undefined {
+  return lockHolder(context) ?? rpmLockHolder(context);
+}
