@@ -13,13 +13,27 @@ export interface RebootNeed {
   readonly evidence: readonly string[];
 }
 
+type NeedData = Pick<RunData, 'group' | 'rebooted' | 'installed'> & Partial<Pick<RunData, 'catalogs' | 'patches'>>;
+
+/** Patches of the run of which the vendor says that they take effect with a reboot. */
+function suggestions(world: Pick<RunWorld, 'catalogs'>, { catalogs = [], patches = [] }: NeedData): string[] {
+  const own = new Set(patches);
+  return world.catalogs(catalogs).flatMap((catalog) =>
+    catalog.patches.flatMap(({ id, rebootSuggested, advisories }) => {
+      if (rebootSuggested !== true || !own.has(id)) return [];
+      return [`the vendor suggests a reboot after ${[id, ...advisories].join(', ').slice(0, 200)}`];
+    }),
+  );
+}
+
 /** What speaks for a reboot of this host now. */
 export function rebootNeed(
-  { world, data }: Pick<Attempt, 'world'> & { readonly data: Pick<RunData, 'group' | 'rebooted' | 'installed'> },
+  { world, data }: Pick<Attempt, 'world'> & { readonly data: NeedData },
   inventory: Inventory,
 ): RebootNeed {
   const { group, rebooted, installed } = data;
-  const hard = world.hands.rebootEvidence(inventory);
+  const suggested = rebooted || installed.length === 0 ? [] : suggestions(world, data);
+  const hard = [...world.hands.rebootEvidence(inventory), ...suggested];
   const always = group?.reboot === 'always' && !rebooted && installed.length > 0;
   const uses = world.hands.staleUses();
   // Where services may be restarted and this one was not, or in vain, only a reboot helps; else it is told and no more.

@@ -36,11 +36,18 @@ export async function rebootOwed(
   { agent, view, world, tally, inventory }: Making,
 ): Promise<RunEnd | undefined> {
   const { journal } = agent;
-  const owed = journal.runs.memory().installedByUs.some(({ boot, rebootNeeded }) => rebootNeeded && boot === inventory.bootId);
+  const patches = journal.runs
+    .memory()
+    .installedByUs.filter(({ boot, rebootNeeded }) => rebootNeeded && boot === inventory.bootId)
+    .map(({ patch }) => patch);
+  const owed = patches.length > 0;
   if (!owed) journal.backOff.clear(OWED_REBOOT);
   if (!owed || journal.meta(HANDS_NEEDED) !== undefined) return undefined;
   const { group } = view;
-  const need = rebootNeed({ world, data: { group, rebooted: false, installed: ['deb'] } }, inventory);
+  const need = rebootNeed(
+    { world, data: { group, rebooted: false, installed: ['deb'], catalogs: [...view.catalogDocuments], patches } },
+    inventory,
+  );
   if (!wantsReboot(world, group, need)) return undefined;
   const pause = journal.backOff.get(OWED_REBOOT);
   const paused = pause !== undefined && pause.until > agent.trustedNow();

@@ -5,9 +5,18 @@ import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { run, runOrThrow } from '#manifests/platform/process';
-import { ferryCatalog, INSTALLED, type PackageSpec, RpmVendor, UPDATED } from '../../../scripts/hosts/rpm/index.ts';
+import {
+  FerryLab,
+  ferryCatalog,
+  ferryItems,
+  ferryVersions,
+  INSTALLED,
+  inRoot,
+  type PackageSpec,
+  RpmVendor,
+  UPDATED,
+} from '../../../scripts/hosts/rpm/index.ts';
 import { isDebianRoot } from '../../../scripts/setup/debian.ts';
-import { FerryLab, ferryItems, ferryVersions, inRoot } from '../ferry-host.ts';
 import { packageSystems } from '../index.ts';
 import { killAllIn } from '../real-updates.ts';
 import type { HostContext, PlanPolicy } from '../system.ts';

@@ -1,4 +1,4 @@
-// For tests on real RPM hosts: a lab whose trees are hosts of the small distribution of scripts/hosts/rpm, its repository as catalog
+// For tests on real RPM hosts: a lab whose trees are hosts of the small distribution here, its repository as catalog
 // and payloads, and its packages as items.
 import assert from 'node:assert/strict';
 import * as fs from 'node:fs';
@@ -7,18 +7,13 @@ import { systemClock } from '#manifests/platform/clock';
 import { silentLog } from '#manifests/platform/log';
 import { runOrThrow } from '#manifests/platform/process';
 import type { Catalog } from '#manifests/schema';
-import { Lab } from '../../scripts/hosts/index.ts';
-import {
-  evrOf,
-  ferryCatalog,
-  INSTALLED,
-  makeFerryTree,
-  type PackageSpec,
-  RpmVendor,
-  UPDATED,
-} from '../../scripts/hosts/rpm/index.ts';
-import { readRpmEntries } from '../inventory/index.ts';
-import type { HostContext, InstallItem } from './system.ts';
+import { readRpmEntries } from '../../../agent/inventory/index.ts';
+import type { HostContext, InstallItem } from '../../../agent/packages/index.ts';
+import { Lab } from '../lab.ts';
+import { ferryCatalog } from './catalog.ts';
+import { INSTALLED, UPDATED } from './packages.ts';
+import { makeFerryTree } from './tree.ts';
+import { evrOf, type PackageSpec, RpmVendor } from './vendor.ts';
 
 const FROM = new Map(INSTALLED.map((spec) => [spec.name, evrOf(spec)]));
 
