@@ -27,6 +27,7 @@ const ELSEWHERE = [
   'versions',
   'bundle',
   'courier',
+  'record',
 ];
 
 test('README.md names every command, every setting and every error code of the publisher', () => {

@@ -8,6 +8,8 @@ import { run } from '#manifests/platform/process';
 import { closedSite } from '../test/closed-site.ts';
 import { bundle, COMPONENTS, copySevenZip } from './binaries.ts';
 
+/** The user id that every system keeps for nobody. */
+const NOBODY = '65534';
 const folder = fs.mkdtempSync(join(os.tmpdir(), 'pf-bundle-'));
 after(() => fs.rmSync(folder, { recursive: true, force: true }));
 
@@ -34,6 +36,44 @@ test('the bundle of relay serves and ends on SIGTERM', async () => {
     onOutput,
   });
   assert.equal(ended.code, 0, ended.stderr);
+});
+
+test('a courier at a closed site needs no root: the relay of an ordinary user imports and answers a stick', {
+  skip: process.getuid?.() === 0 ? false : 'needs root, to become somebody else',
+}, async (t) => {
+  const world = await closedSite();
+  t.after(() => world.remove());
+  await world.publish(0, 'publish', '--payloads', 'all');
+  const place = join(folder, 'user');
+  fs.mkdirSync(place);
+  const program = join(place, 'patchferry-relay');
+  fs.copyFileSync(process.execPath, program);
+  const file = await bundle('relay', place);
+  const root = join(place, 'root.json');
+  fs.copyFileSync(world.publisher.root, root);
+  const home = join(place, 'state of the ward');
+  fs.mkdirSync(home);
+  // As desktops mount a stick for whoever sits there: all of it is that user's, and its name has blanks and other letters.
+  const stick = join(place, 'Stick für Süd 3');
+  fs.mkdirSync(stick);
+  const give = async () => void (await run('chown', ['-R', `${NOBODY}:${NOBODY}`, home, stick], { timeoutMs: 60_000 }));
+  for (const open of [folder, place]) fs.chmodSync(open, 0o755);
+  const relay = async (...words: string[]) => {
+    await give();
+    const user = ['--reuid', NOBODY, '--regid', NOBODY, '--clear-groups', program, file];
+    const places = ['--state-dir', join(home, 'state'), '--cache-dir', join(home, 'cache'), '--site', 'ward-7'];
+    return run('setpriv', [...user, ...words, ...places, '--upstream-root', root], { timeoutMs: 60_000, cwd: place });
+  };
+  const card = await relay('courier', 'key');
+  assert.equal(card.code, 0, card.stderr);
+  await world.publish(0, 'bundle', 'site', 'add', card.stdout.trim());
+  await world.publish(0, 'bundle', 'stick', stick, '--label', 'blue', '--site', 'ward-7');
+  await world.publish(0, 'bundle', 'exchange', stick);
+  const visit = await relay('import', stick);
+  assert.equal(visit.code, 0, visit.stdout + visit.stderr);
+  assert.match(visit.stdout, /imported: ward-7-000001-content/);
+  assert.equal(fs.statSync(join(stick, 'RECEIPT.txt')).uid, Number(NOBODY));
+  assert.match((await world.publish(0, 'bundle', 'exchange', stick)).out, /ward-7 has bundle 1/);
 });
 
 test('a standalone publisher packs 7z with the 7zz beside it; without any 7-Zip it says what to do', async (t) => {

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { type Launched, launch, run, runOrThrow } from '#manifests/platform/process';
 import { buildBinaries } from '../build/binaries.ts';
@@ -16,6 +16,9 @@ import { ensureDebianPackages, isDebianRoot } from '../setup/debian.ts';
 const skip = isDebianRoot() ? false : 'needs root on Debian';
 const COMMAND_MS = 60_000;
 const PASSES = 5;
+
+/** Whether something is mounted at a folder: it is then of another device than the folder it is in. */
+const isMounted = (place: string) => fs.existsSync(place) && fs.statSync(place).dev !== fs.statSync(dirname(place)).dev;
 
 /** A namespace that holds our end of a host's line: the relay of the closed side lives there, and it has no other line. */
 class ClosedNetwork {
@@ -131,11 +134,13 @@ test('two sides without a route: real security updates by stick, in two passes, 
   const there = join(folder, 'stick dort');
   const atPublisher = async (...commands: string[][]) => {
     await stick.putInto(here);
+    assert.ok(isMounted(here) && !isMounted(there), 'the FAT32 image is mounted here, and only here');
     for (const words of commands) await publisher.run(words, [0, 1, 3]);
     await stick.pull();
   };
   const atWard = async () => {
     await stick.putInto(there);
+    assert.ok(isMounted(there) && !isMounted(here), '… and now there, and only there');
     const said = (await ward('import', there)).stdout;
     await stick.pull();
     return said;
@@ -211,7 +216,7 @@ test('two sides without a route: real security updates by stick, in two passes, 
   // Results home, acks back: the report knows, and the closed relay may forget.
   await new Promise((resolve) => setTimeout(resolve, 2_000));
   await atWard();
-  await atPublisher(['collect', '--from', here], ['publish', '--payloads', 'none'], ['bundle', 'export', 'ward-7', here]);
+  await atPublisher(['bundle', 'exchange', here]);
   const table = (await publisher.run(['report'], [0, 1])).stdout;
   assert.match(table, /hq-host +compliant/);
   assert.match(table, /ward-host +compliant/);
