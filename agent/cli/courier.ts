@@ -101,6 +101,7 @@ export function returnLine({ bundle, results, enrolments, request }: HostExportR
 }
 
 function rowLines({ bundle, outcome, says, code, next, note }: ReceivedRow): string[] {
+  if (outcome === 'current') return [`nothing new: ${bundle} was taken over before`];
   const word = outcome === 'refused' || outcome === 'partial' ? outcome.toUpperCase() : outcome;
   return [
     `${word}: ${bundle}: ${says}`,

@@ -103,6 +103,15 @@ test('a receipt: a courier reads it, the publisher checks it, also after an edit
   assert.deepEqual(readReceipt(stage.stick, [stage.key]), { ...receipt, signedBy: stage.key });
 });
 
+test('a receipt takes the code of every module, also of one with a dash in its name', async () => {
+  fresh();
+  const [row] = receipt.bundles;
+  assert.ok(row);
+  const refused = { ...receipt, bundles: [{ ...row, outcome: 'refused' as const, code: 'agent-courier.older' }] };
+  await writeReceipt(stage.stick, refused, stage.signer);
+  assert.equal(readReceipt(stage.stick, [stage.key])?.bundles[0]?.code, 'agent-courier.older');
+});
+
 test('a receipt whose text, signed part or signer is another is none', async () => {
   fresh();
   assert.equal(readReceipt(stage.stick, [stage.key]), undefined);

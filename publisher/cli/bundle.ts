@@ -282,12 +282,10 @@ export function outText(report: BundleExportReport, dryRun: boolean): string {
   return [
     ...(download.fetched > 0 ? [`fetched ${counted(download.fetched, 'payload')}, ${formatBytes(download.bytes)}`] : []),
     ...download.failed.map(({ patch, says }) => `FAILED  ${patch}: ${says}`),
-    `${dryRun ? 'would be' : 'number'} ${report.sequence} for ${report.site}${report.since === null ? ' (full)' : `, on top of ${report.since}`}: ` +
+    `${dryRun ? 'would be number' : 'number'} ${report.sequence} for ${report.site}${report.since === null ? ' (full)' : `, on top of ${report.since}`}: ` +
       `${counted(report.documents, 'document')}, ${counted(report.payloads, 'payload')}, ${formatBytes(report.payloadBytes)}; expires ${report.expires}`,
     ...(lacking.count > 0
-      ? [
-          `not in it: ${counted(lacking.count, 'payload')} (${formatBytes(lacking.bytes)}) that are not here${dryRun ? ' yet' : ''}`,
-        ]
+      ? [`not in it: ${counted(lacking.count, 'payload')} (${formatBytes(lacking.bytes)}), not here${dryRun ? ' yet' : ''}`]
       : []),
     ...(report.unknown > 0
       ? [`${counted(report.unknown, 'row of the request names', 'rows of the request name')} nothing that is known here`]

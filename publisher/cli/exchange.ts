@@ -239,7 +239,7 @@ function lastLine({ dryRun, medium: kind }: Given, medium: Medium | null, out: r
     .filter(({ current }) => !current)
     .map(({ site }) => site)
     .join(', ');
-  if (dryRun) return 'dry run: nothing was taken, fetched, signed or written';
+  if (dryRun) return 'dry run, reckoned without what the stick brings: nothing was taken, fetched, signed or written';
   if (out.some(({ written }) => written.left.length > 0))
     return 'this stick is full: run it again with the next one and --span';
   if (names === '') return 'nothing to carry';

@@ -143,6 +143,7 @@ async function collectInto(store: Store, options: CollectOptions): Promise<Colle
     }
   }
   flush();
+  if (files.length > 0) progress?.at(files.length);
   report.chains = store.oddChains().slice(0, RESULT_LIMITS.reportEntries);
   for (const { agent, forks } of report.chains) {
     for (const { kind, sequence } of forks) log.warn({ agent, kind, sequence }, 'two results where there can be one');

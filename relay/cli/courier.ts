@@ -6,7 +6,7 @@ import { defineFaults, EXIT, isFault, type PatchferryError } from '#manifests/er
 import type { CommandContext, CommandSpec, OptionSpec, Outcome } from '#manifests/platform/cli';
 import { createLog, silentLog } from '#manifests/platform/log';
 import { formatBytes } from '#manifests/platform/progress';
-import { type ExportReport, exportReturn, importBundles, trustedRoots } from '../courier/index.ts';
+import { counted, type ExportReport, exportReturn, importBundles, trustedRoots } from '../courier/index.ts';
 import { foldersOf, REQUEST_LEVELS, type RelaySettings, settingsOf } from '../settings.ts';
 
 const fault = defineFaults('show', {
@@ -58,12 +58,13 @@ export const importCommand: CommandSpec = {
     const returned = wanted ? await exportReturn(options) : undefined;
     if (failure !== undefined && returned?.anything !== true) throw failure;
     return {
-      exit: exitOf(report.rows, report.error),
+      exit: exitOf(report.rows, report.error, returned),
       text: [
         ...report.rows.flatMap(rowLines),
-        ...(report.others > 0 ? [`${report.others} bundles on it are for other sites`] : []),
+        ...(report.others > 0 ? [`for other sites, not touched: ${counted(report.others, 'bundle')}`] : []),
         ...(returned === undefined ? [] : returnLines(returned)),
         ...(report.receipt === null ? [] : [`the receipt for the courier is ${report.receipt}`]),
+        ...(options.medium === 'stick' && !options.dryRun && returned?.anything === true ? ['now take the stick back'] : []),
       ].join('\n'),
       report: {
         schema: 'patchferry/relay-import',
@@ -149,8 +150,11 @@ export const show: CommandSpec = {
   },
 };
 
-function exitOf(rows: readonly ReceivedRow[], error: PatchferryError | null): Outcome['exit'] {
+function exitOf(rows: readonly ReceivedRow[], error: PatchferryError | null, back: ExportReport | undefined): Outcome['exit'] {
   if (error === null) return EXIT.done;
+  // Nothing new came, and there are answers to take back: that visit did what it was for.
+  const answers = back !== undefined && (back.results > 0 || back.enrolments > 0 || back.request !== null);
+  if (error.exit === EXIT.current && answers) return EXIT.done;
   // A stick that was here before and has nothing new is "nothing to do", also when an older bundle still lies on it.
   return rows.every(({ outcome }) => outcome === 'current' || outcome === 'imported') &&
     rows.some(({ outcome }) => outcome === 'imported')
@@ -168,6 +172,7 @@ const WORDS: Readonly<Record<Receipt['bundles'][number]['outcome'] | 'planned' |
 };
 
 function rowLines({ bundle, outcome, says, code, next, note }: ReceivedRow): string[] {
+  if (outcome === 'current') return [`${WORDS[outcome]}: ${bundle} was taken over before`];
   return [
     `${WORDS[outcome]}: ${bundle}: ${says}`,
     ...(next === null ? [] : [`  next:  ${next}`]),
@@ -181,12 +186,14 @@ function returnLines({ bundle, results, enrolments, bytes, request }: ExportRepo
     ...(bundle === null
       ? ['no results to take along']
       : [
-          `take along: ${bundle}: ${results} results, ${enrolments} enrolments, ${formatBytes(bytes)}; they stay here until the publisher has them`,
+          results + enrolments === 0
+            ? `take along: ${bundle}: nothing but the word of what arrived here`
+            : `take along: ${bundle}: ${counted(results, 'result')}, ${counted(enrolments, 'enrolment')}, ${formatBytes(bytes)}; they stay here until the publisher has them`,
         ]),
     ...(request === null
       ? []
       : [
-          `missing here: ${request.payloads} payloads, ${formatBytes(request.bytes)}${request.file === '' ? '' : `; the list for reviewers is ${request.file}`}`,
+          `missing here: ${counted(request.payloads, 'payload')}, ${formatBytes(request.bytes)}${request.file === '' ? '' : `; the list for reviewers is ${request.file}`}`,
         ]),
   ];
 }

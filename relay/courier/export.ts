@@ -23,7 +23,7 @@ import { sha256Of } from '#manifests/schema';
 import { foldersOf, type REQUEST_LEVELS } from '../settings.ts';
 import { missingHere, type Named } from './asked.ts';
 import { fault } from './faults.ts';
-import { type CourierOptions, draftsOf, trustedRoots } from './import.ts';
+import { type CourierOptions, counted, draftsOf, trustedRoots } from './import.ts';
 import { type ReturnedItem, type Returns, readReturns, spooled, writeReturns } from './returns.ts';
 
 export interface ExportOptions extends CourierOptions {
@@ -109,7 +109,8 @@ async function putReturn(options: ExportOptions): Promise<ExportReport> {
       if (options.dryRun !== true)
         removeOlderBundles(place, { site: site.name, kind: 'return', keys: [site.card.signKey], below: current.sequence });
       if (options.dryRun !== true && medium === 'stick') {
-        const says = `${counted(items, 'results')}, ${counted(items, 'enrolments')}; only the publisher can read them`;
+        const of = (kind: ReturnedItem['kind']) => items.filter((one) => one.kind === kind).length;
+        const says = `${counted(of('results'), 'result')}, ${counted(of('enrolments'), 'enrolment')}; only the publisher can read them`;
         await noteExported({ place, site, by: `relay ${site.name}`, now }, written, current.sequence, says);
       }
     } else if (request !== null && request.state !== before) writeReturns(folders.courier, request.state);
@@ -125,11 +126,6 @@ async function putReturn(options: ExportOptions): Promise<ExportReport> {
   } finally {
     lock.release();
   }
-}
-
-function counted(items: readonly ReturnedItem[], what: ReturnedItem['kind']): string {
-  const count = items.filter(({ kind }) => kind === what).length;
-  return `${count} ${count === 1 ? what.slice(0, -1) : what}`;
 }
 
 /** The same things waiting are the same return: an interrupted export goes on, and a second stick gets the same bundle. */

@@ -105,12 +105,17 @@ async function show({ settings, log, signal }: CourierOptions, { index, tree }: 
   const gone = collectGarbage({ mirror: folders.mirror, lock: folders.lock, dryRun: false });
   const { generation } = report;
   return [
-    `now at generation ${generation.number} (timestamp ${generation.versions.timestamp}): ${report.fetchedPayloads} new payloads, ${formatBytes(report.fetchedBytes)}`,
-    ...(generation.absent > 0 ? [`${generation.absent} payloads that a baseline names are not here yet`] : []),
-    ...(dropped > 0 ? [`the publisher has ${dropped} results and enrolments of the last returns`] : []),
-    ...(gone.payloads > 0 ? [`${gone.payloads} payloads that nothing names any more were removed`] : []),
+    `now at generation ${generation.number} (timestamp ${generation.versions.timestamp}): ${counted(report.fetchedPayloads, 'new payload')}, ${formatBytes(report.fetchedBytes)}`,
+    ...(generation.absent > 0 ? [`not here yet of what baselines name: ${counted(generation.absent, 'payload')}`] : []),
+    ...(dropped > 0
+      ? [`the publisher has ${counted(dropped, 'result or enrolment', 'results and enrolments')} of the last returns`]
+      : []),
+    ...(gone.payloads > 0 ? [`removed, as nothing names it any more: ${counted(gone.payloads, 'payload')}`] : []),
   ].join('; ');
 }
 
 /** Where drafts of returns lie until they are whole on a stick. */
 export const draftsOf = (courier: string) => join(courier, 'drafts');
+
+/** `1 payload`, `3 payloads`. */
+export const counted = (count: number, one: string, many: string = `${one}s`) => `${count} ${count === 1 ? one : many}`;

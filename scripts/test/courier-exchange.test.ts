@@ -51,12 +51,12 @@ test('a new host at a closed site: enrolment out, and approval with what it need
 
   const code = await inviteFor(world, '--preapproved');
   await world.agent('a', 'enroll', '--code', code, '--relay', served.url, '--root', world.publisher.root);
-  assert.match((await visit(1)).out, /1 enrolments/);
+  assert.match((await visit(1)).out, /1 enrolment/);
   const back = await world.publish(0, 'bundle', 'exchange', stick);
   assert.match(back.out, /approved by its code: [0-9a-f]{32} .* into all/);
   assert.match(back.out, /published: snapshot \d+, timestamp \d+, roster \d+/);
   assert.match(back.out, /fetched 1 payload/, 'reckoned from the inventory in the enrolment');
-  assert.match((await visit(1)).out, /1 new payloads/);
+  assert.match((await visit(1)).out, /1 new payload/);
   const patched = await world.agent('a', 'once');
   assert.match(world.component('a') ?? '', /echo 1\.0\.0/, patched.out + patched.err);
 
@@ -68,7 +68,7 @@ test('a new host at a closed site: enrolment out, and approval with what it need
   const home = await world.publish(0, 'bundle', 'exchange', stick);
   assert.match(home.out, /stored \(.*1 run.*\)/);
   assert.match(home.out, /fetched 1 payload/);
-  assert.match((await visit(1)).out, /the publisher has \d+ results/);
+  assert.match((await visit(1)).out, /the publisher has \d+ result/);
   await world.agent('a', 'once');
   assert.match(world.component('a') ?? '', /echo 1\.1\.0/);
   await visit(1);
@@ -126,8 +126,8 @@ test('a dry run says what would be taken and sent, and changes nothing at either
   const dry = await world.publish(0, 'bundle', 'exchange', world.stick, '--dry-run');
   assert.match(dry.out, /dry run: ward-7-000001-return: would be taken/);
   assert.match(dry.out, /ward-7 has bundle 1/);
-  assert.match(dry.out, /would be 2 for ward-7|would be 1 for ward-7/);
-  assert.match(dry.out, /nothing was taken, fetched, signed or written/);
+  assert.match(dry.out, /would be number 1 for ward-7/);
+  assert.match(dry.out, /dry run, .*nothing was taken, fetched, signed or written/);
   assert.deepEqual(
     state().filter((row) => !/\/drafts\/|\.lock/.test(row)),
     before,

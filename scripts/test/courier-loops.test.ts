@@ -48,7 +48,7 @@ test('two passes: metadata in, missing list out, exactly that in, results out, a
     await world.publish(0, 'collect', '--from', stick);
     return out;
   };
-  assert.match((await visit(1)).out, /0 results, 1 enrolments/);
+  assert.match((await visit(1)).out, /0 results, 1 enrolment/);
   await world.publish(0, 'agent', 'approve', '--all-valid');
   await world.publish(0, 'publish', '--payloads', 'none');
   await world.publish(0, 'bundle', 'export', 'ward-7', stick, '--metadata');
@@ -57,7 +57,7 @@ test('two passes: metadata in, missing list out, exactly that in, results out, a
   const lacks = await world.agent('a', 'once');
   assert.equal(world.component('a'), null, lacks.out);
   const asks = await visit(1);
-  assert.match(asks.out, /missing here: 1 payloads/);
+  assert.match(asks.out, /missing here: 1 payload/);
   const request = fs.readFileSync(join(stick, 'REQUEST-ward-7.txt'), 'utf8');
   assert.match(request, /^[0-9a-f]{64} \d+ tool\.tar\.gz$/m);
   const missing = await world.publish(0, 'bundle', 'missing', 'ward-7');
@@ -66,7 +66,7 @@ test('two passes: metadata in, missing list out, exactly that in, results out, a
   assert.match(filled.out, /fetched 1 payload/);
   const got = await relay.run('import', stick);
   assert.equal(got.exit, 0, got.out + got.err);
-  assert.match(got.out, /1 new payloads/);
+  assert.match(got.out, /1 new payload/);
   assert.equal(fs.existsSync(join(stick, 'REQUEST-ward-7.txt')), false, 'nothing is missing any more');
 
   const patched = await world.agent('a', 'once', '--retry');
@@ -79,7 +79,7 @@ test('two passes: metadata in, missing list out, exactly that in, results out, a
   await world.publish(0, 'publish');
   await world.publish(0, 'bundle', 'export', 'ward-7', stick);
   const acked = await relay.run('import', '--no-return', stick);
-  assert.match(acked.out, /the publisher has \d+ results/);
+  assert.match(acked.out, /the publisher has \d+ result/);
   await served.stop();
   assert.equal(waiting(), 0);
   assert.match((await world.publish(0, 'bundle', 'site', 'list')).out, /ward-7 +both ways/);
@@ -112,7 +112,7 @@ test('straight into a host without any relay: its own site, metadata, what it la
   await world.publish(0, 'collect', '--from', stick);
   await world.publish(0, 'bundle', 'fill', 'pump-3', stick);
   const brought = await world.agent('pump', 'import', stick);
-  assert.match(brought.out, /1 new payloads/, brought.err);
+  assert.match(brought.out, /1 new payload/, brought.err);
   await world.agent('pump', 'once', '--retry');
   assert.match(world.component('pump') ?? '', /echo 1\.0\.0/);
   assert.equal((await world.agent('pump', 'export', stick)).exit, 0);
@@ -130,7 +130,7 @@ test('one way: filled and fetched from the profile, nothing is ever written at t
   const closed = await world.relay('ward-7', '--config', configWith(world, { returns: 'nothing' }));
   const got = await closed.run('import', stick);
   assert.equal(got.exit, 0, got.err);
-  assert.match(got.out, /1 new payloads/);
+  assert.match(got.out, /1 new payload/);
   assert.deepEqual(filesOf(stick).toSorted(), before);
   assert.equal((await closed.run('export', stick)).exit, 2);
   assert.equal(relay.site, 'ward-7');
@@ -157,7 +157,7 @@ test('several sites on one stick: each takes its own, none can open the other, r
   await world.publish(0, 'bundle', 'site', 'add', other.card);
   for (const site of ['ward-7', 'pump-3']) await world.publish(0, 'bundle', 'export', site, world.stick);
   const first = await relay.run('import', world.stick);
-  assert.match(first.out, /1 bundles on it are for other sites/);
+  assert.match(first.out, /for other sites, not touched: 1 bundle/);
   const second = await other.run('import', world.stick);
   assert.equal(second.exit, 0, second.err);
   assert.match((await relay.run('show', world.stick)).out, /The contents are sealed: only the site can list them/);
@@ -182,14 +182,14 @@ test('a missing list of hashes, and one of salted hashes: the publisher still kn
   await fetch(`${served.url}/${payloadPath('0'.repeat(64))}`); // no catalog names it: it is not asked for
   const file = join(world.stick, 'REQUEST-ward-7.txt');
   for (const level of ['hashes', 'salted']) {
-    assert.match((await relay.run('export', '--request-level', level, world.stick)).out, /missing here: 1 payloads/);
+    assert.match((await relay.run('export', '--request-level', level, world.stick)).out, /missing here: 1 payload/);
     const text = fs.readFileSync(file, 'utf8');
     assert.equal(text.includes('tool.tar.gz'), false);
     assert.equal(text.includes(payload.sha256), level === 'hashes');
     assert.match((await world.publish(0, 'bundle', 'missing', 'ward-7', world.stick)).out, /1 payload, .* to fetch, 0 unknown/);
   }
   await world.publish(0, 'bundle', 'fill', 'ward-7', world.stick);
-  assert.match((await relay.run('import', world.stick)).out, /1 new payloads/);
+  assert.match((await relay.run('import', world.stick)).out, /1 new payload/);
   await served.stop();
 });
 

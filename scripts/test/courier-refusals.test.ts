@@ -177,5 +177,52 @@ test('a payload that the vendor does not give: listed, the rest travels, and the
   assert.match((await relay.run('import', '--no-return', world.stick)).out, /0 new payloads/);
   fs.renameSync(`${file}.away`, file);
   assert.match((await world.publish(0, 'bundle', 'export', 'ward-7', world.stick)).out, /fetched 1 payload/);
-  assert.match((await relay.run('import', '--no-return', world.stick)).out, /1 new payloads/);
+  assert.match((await relay.run('import', '--no-return', world.stick)).out, /1 new payload/);
+});
+
+test('a host without a relay refuses as a relay does: each by its own code, with a note on the stick; it goes on as before', async () => {
+  const world = await open();
+  const { stick } = world;
+  await world.publish(0, 'publish', '--payloads', 'all');
+  const card = async (name: string, site: string) => (await world.agent(name, 'courier', 'key', '--site', site)).out.trim();
+  for (const [name, site] of [
+    ['pump', 'pump-3'],
+    ['crane', 'crane-1'],
+  ] as const)
+    await world.publish(0, 'bundle', 'site', 'add', await card(name, site));
+  const empty = join(world.folder, 'mount point');
+  fs.mkdirSync(empty);
+  const unmounted = await world.agent('pump', 'import', empty);
+  assert.equal(unmounted.exit, 2);
+  assert.match(unmounted.err, /bundle\.no-medium/);
+  await world.publish(0, 'bundle', 'stick', stick, '--label', 'red');
+  await world.publish(0, 'bundle', 'exchange', stick, '--site', 'pump-3');
+  const wrong = await world.agent('crane', 'import', stick);
+  assert.equal(wrong.exit, 5);
+  assert.match(wrong.err, /bundle\.other-site/);
+
+  const index = join(stick, 'pump-3-000001-content.pfb.json');
+  const signed = fs.readFileSync(index, 'utf8');
+  const refused = async (code: string) => {
+    const said = await world.agent('pump', 'import', stick);
+    assert.equal(said.exit, 5, said.out + said.err);
+    assert.match(said.out, new RegExp(`REFUSED[\\s\\S]*${code.replace('.', '\\.')}`));
+    assert.match(fs.readFileSync(join(stick, 'rejected', 'pump-3-000001-content.txt'), 'utf8'), new RegExp(`code: {3}${code}`));
+    assert.match(fs.readFileSync(join(stick, 'RECEIPT.txt'), 'utf8'), /REFUSED: pump-3-000001-content/);
+    assert.equal(
+      fs.existsSync(join(world.folder, 'agent pump', 'state', 'courier', 'repository')),
+      false,
+      'nothing is visible',
+    );
+  };
+  const { signature: _signature, ...bare } = JSON.parse(signed) as { signature: unknown };
+  fs.writeFileSync(index, JSON.stringify(bare));
+  await refused('bundle.unsigned');
+  fs.writeFileSync(index, signed);
+  const added = join(stick, 'pump-3-000001-content.pfb', 'more.bin');
+  fs.writeFileSync(added, 'x');
+  await refused('bundle.file-added');
+  fs.rmSync(added);
+  const whole = await world.agent('pump', 'import', stick);
+  assert.equal(whole.exit, 0, whole.out + whole.err);
 });

@@ -50,5 +50,5 @@ test('two small sticks: the first is filled, the second takes the rest; the site
   assert.equal(fs.existsSync(join(relay.folders.mirror, 'current')), false);
   const whole = await relay.run('import', '--no-return', here);
   assert.equal(whole.exit, 0, whole.out + whole.err);
-  assert.match(whole.out, /1 new payloads/);
+  assert.match(whole.out, /1 new payload/);
 });
