@@ -16,6 +16,7 @@ import { siteCommands } from './site.ts';
 import { siteHaltCommands } from './site-halts.ts';
 import { sourceCommands } from './source.ts';
 import { stopCommands } from './stop.ts';
+import { uploadCommands } from './upload.ts';
 import { waiverCommands } from './waiver.ts';
 
 export type { Tools } from './common.ts';
@@ -33,6 +34,7 @@ export function publisherProgram(tools: Tools): ProgramSpec {
       ...policyCommands(tools),
       ...agentCommands(tools),
       ...publishCommands(tools),
+      ...uploadCommands(tools),
       ...collectCommands(tools),
       ...stopCommands(tools),
       ...waiverCommands(tools),

@@ -9,6 +9,7 @@ export const DEBIAN_PACKAGES = {
   tests: ['strace', 'libdpkg-perl', 'rpm', 'createrepo-c', 'gpg', 'gpg-agent', 'gpgv', 'xz-utils', 'chromium'],
   build: ['binutils'],
   trust: ['softhsm2', 'opensc'],
+  store: ['swift-proxy', 'swift-account', 'swift-container', 'swift-object', 'memcached'],
 } as const;
 
 export function isDebianRoot(): boolean {
