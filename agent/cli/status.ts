@@ -5,6 +5,7 @@ import type { CommandContext, Outcome } from '#manifests/platform/cli';
 import { utcSeconds } from '#manifests/platform/clock';
 import { formatBytes } from '#manifests/platform/progress';
 import { readEnrolment } from '../outbox/index.ts';
+import { choiceTold } from '../owner/index.ts';
 import type { RelayReport } from '../poll/index.ts';
 import { HANDS_NEEDED, oneLine, type RunRow } from '../run/index.ts';
 import { type Agent, fault, lastCycle, placesOf, takenOver } from '../service/index.ts';
@@ -61,6 +62,7 @@ async function describe(agent: Agent): Promise<Outcome> {
     ...(updaters.length === 0
       ? []
       : [['switched off', updaters.map(({ unit, file }) => `${unit} (was ${file})`).join(', ')] as [string, string]]),
+    ...ownerRows(agent),
     ['run', open === undefined ? 'none is open' : `${open.id.slice(0, 8)} in ${open.state}, taken up ${open.resumed} times`],
     ['last run', run === undefined ? 'none' : runLine(run)],
     [
@@ -92,6 +94,7 @@ async function describe(agent: Agent): Promise<Outcome> {
       line,
       lastCycle: last,
       notices: last?.notices ?? [],
+      ownerChoice: choiceTold(journal),
       openRun: open === undefined ? null : { id: open.id, state: open.state, resumed: open.resumed },
       lastRun: run?.body ?? null,
       outbox: out ?? null,
@@ -114,6 +117,18 @@ function relayLine(relay: RelayReport, why: string): string {
     ...(relay.takesResults ? [] : ['takes no results']),
   ];
   return `${relay.relay}: ${facts.join('; ')}`;
+}
+
+/** What the owner chose, where anything. */
+function ownerRows({ journal }: Agent): [string, string][] {
+  const choice = choiceTold(journal);
+  if (choice === null) return [];
+  const { window, deferUntil, chosenBy } = choice;
+  const parts = [
+    ...(window === null ? [] : [`window ${window}`]),
+    ...(deferUntil === null ? [] : [`nothing before ${deferUntil}`]),
+  ];
+  return [['owner', `${chosenBy} chose ${parts.join(', ')}`]];
 }
 
 /** `; signed as of timestamp 7 (root 1, targets 2)`: the version of each role that was verified last. */

@@ -303,6 +303,13 @@ describe('windows and rollouts', () => {
     const ran = await host.agent(['once']);
     assert.equal(ran.code, 4, ran.out + ran.err);
     assert.match(ran.out, /starts at .*, so that ring all does not start at once/);
+    const plan = await host.agent(['plan']);
+    assert.match(plan.out, /about \d+ minutes with what is kept/, plan.err);
+    assert.match(plan.out, /window for download: at any time\nwindow for install: now, open until .*\nwindow for reboot: now/);
+    const explained = await host.agent(['explain', 'tool']);
+    for (const step of ['applicability', 'rule', 'dates', 'ring', 'state', 'window', 'reboot', 'next'])
+      assert.match(explained.out, new RegExp(`^  ${step} `, 'm'), step);
+    assert.match(explained.out, /place \d+\.\d+ of 100/);
     assert.equal(host.tool(), 'three');
   });
 });
