@@ -73,6 +73,39 @@ export async function copyPaths(
   }
 }
 
+/** What belongs to a file or folder besides its content, for tar(1). */
+const WITH_ATTRIBUTES = ['--no-recursion', '--xattrs', '--xattrs-include=*', '--acls', '--numeric-owner', '--null'];
+
+async function tar(context: HostContext, archive: string, folders: readonly string[], how: readonly string[]): Promise<void> {
+  const list = `${archive}.list`;
+  fs.writeFileSync(list, folders.map((path) => `.${path}\0`).join(''), { mode: 0o600 });
+  const args = [
+    ...how,
+    ...WITH_ATTRIBUTES,
+    `--files-from=${seenByHost(context, list)}`,
+    `--file=${seenByHost(context, archive)}`,
+  ];
+  const result = await hostCommand(context, 'tar', args, { timeoutMs: LIMITS.copyMs });
+  fs.rmSync(list, { force: true });
+  if (result.code !== 0) throw fault('copy', `tar: ${result.stderr.slice(0, 1_000)}`, { where: archive });
+}
+
+/** Keeps these folders of the tree at `source`, without what is in them: owner, mode, extended attributes, access lists. */
+export function packFolders(context: HostContext, source: string, archive: string, folders: readonly string[]): Promise<void> {
+  return tar(context, archive, folders, ['--create', `--directory=${seenByHost(context, source)}`]);
+}
+
+/** Gives these folders of the host, which are there, all that was kept of them. */
+export function unpackFolders(context: HostContext, archive: string, folders: readonly string[]): Promise<void> {
+  return tar(context, archive, folders, [
+    '--extract',
+    '--same-owner',
+    '--same-permissions',
+    '--overwrite-dir',
+    '--directory=/',
+  ]);
+}
+
 /** Flushes the whole file system that holds `folder`. */
 export async function syncFileSystem(context: HostContext, folder: string): Promise<void> {
   const result = await hostCommand(context, 'sync', ['-f', seenByHost(context, folder)], { timeoutMs: LIMITS.syncMs });

@@ -3,7 +3,7 @@
 import * as fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type HostContext, reach } from '../packages/index.ts';
-import { copyPaths, syncFileSystem } from './copy.ts';
+import { copyPaths, packFolders, syncFileSystem, unpackFolders } from './copy.ts';
 import { rpmRank } from './rpm.ts';
 import { isInRoots } from './scope.ts';
 import { type Difference, difference, type Entry, scan, type Tree } from './tree.ts';
@@ -20,6 +20,8 @@ export interface PutBack {
   readonly paths: readonly string[];
   /** Whether `source` has this path. Files that it does not have are moved back or put right by their attributes where possible. */
   has(path: string): boolean;
+  /** Archive that holds the folders (copy.ts), where `source` does not have them as they were. */
+  readonly folders?: string;
   /** Gives back room that was set aside, when the disk is full. */
   releaseRoom?(): void;
 }
@@ -109,6 +111,7 @@ export async function putBack(context: HostContext, task: PutBack): Promise<PutB
     }
     context.onProgress?.(`puts back ${copied.length} files`);
     for (const path of todo.folders) makeFolder(context, path, task.before);
+    await attributesOfFolders(context, task, todo.folders);
     const added = new Map(
       todo.remove.flatMap((path) => {
         const is = now.entries.get(path);
@@ -153,6 +156,22 @@ async function fillStage(context: HostContext, task: PutBack, stage: string, pat
     task.releaseRoom?.();
     context.log.warn({ stage }, 'no room for copies, putting back the kept files themselves');
     await copyPaths(context, task.source, stage, paths, task.before, 'link');
+  }
+}
+
+/** Folders that had to be made anew get their extended attributes and access lists back. */
+async function attributesOfFolders(context: HostContext, task: PutBack, folders: readonly string[]): Promise<void> {
+  if (folders.length === 0) return;
+  if (task.folders !== undefined) {
+    if (fs.existsSync(task.folders)) await unpackFolders(context, task.folders, folders);
+    return; // ways back of earlier versions have none
+  }
+  const archive = reach(context, `/.patchferry-stage-${task.id}.tar`);
+  try {
+    await packFolders(context, task.source, archive, folders);
+    await unpackFolders(context, archive, folders);
+  } finally {
+    fs.rmSync(archive, { force: true });
   }
 }
 

@@ -19,6 +19,7 @@ import {
   updatesFor,
   writeDown,
 } from '../packages/real-updates.ts';
+import { describeAttributes, makeAttributes, spoilAttributes } from './attributes.ts';
 import { type WayBack, waysBack } from './index.ts';
 
 const skip = isDebianRoot() ? false : 'needs root on Debian';
@@ -179,6 +180,18 @@ for (const [fileSystem, kind] of [
       assert.deepEqual(differencesOf(treeBefore, await writeDown(root)), []);
       assert.deepEqual(versions(root), versionsBefore);
       assert.deepEqual(await deb.audit(context), []);
+    });
+
+    test('every attribute comes back: capabilities, access lists, extended attributes, links, holes, devices, odd names', async () => {
+      const { root, context, plan, way } = await prepare(makeAttributes);
+      const before = await describeAttributes(root);
+      assert.match(JSON.stringify(before), /security.capability.*posix_acl_default.*sparse/);
+      await way.take(RUN, [plan], context);
+      await spoilAttributes(root);
+      assert.notDeepEqual(await describeAttributes(root), before);
+      const back = await way.restore(RUN, [plan], context);
+      assert.ok(back.ok, back.says);
+      assert.deepEqual(await describeAttributes(root), before);
     });
 
     test('a half-taken way back is no way back: it is removed and taken anew', async () => {

@@ -1,5 +1,6 @@
 // A part of the host kept as copies: a list of everything covered, and a tree with the files that a run may change.
 //   <folder>/files/…       the copies, below their own paths
+//   <folder>/folders.tar   every covered folder without what is in it
 //   <folder>/reserve       room for a restore on a full disk
 //   <folder>/list.json.zst what was there (tree.ts, one row a path), what of it was copied, when; written last, so that it
 //                          stands for a whole copy
@@ -9,7 +10,7 @@ import { join } from 'node:path';
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { readFileBounded, writeFileAtomic } from '#manifests/platform/files';
 import type { HostContext, InstallPlan } from '../packages/index.ts';
-import { copyPaths, fault, syncFileSystem } from './copy.ts';
+import { copyPaths, fault, packFolders, syncFileSystem } from './copy.ts';
 import { type PutBackOutcome, putBack } from './put-back.ts';
 import { isRpmDatabase } from './rpm.ts';
 import { isInRoots, pathsOfAll, pathsOfChanged, pathsWithCapabilities } from './scope.ts';
@@ -81,6 +82,8 @@ export async function takeSaved(
   const { before, copied } = await choose(context, part, plans);
   const takenAtMs = context.clock.now();
   await copyPaths(context, context.root, join(folder, 'files'), copied, before);
+  const folders = [...before].flatMap(([path, { type }]) => (type === 'folder' ? [path] : []));
+  await packFolders(context, context.root, join(folder, 'folders.tar'), folders);
   fs.writeFileSync(join(folder, 'reserve'), randomBytes(LIMITS.reserveBytes)); // random, since zeros would be compressed away
   await syncFileSystem(context, folder);
   const list: SavedList = { version: 1, takenAtMs, roots: part.roots, paths: part.paths, rows: toRows(before), copied };
@@ -119,6 +122,7 @@ export async function restoreSaved(
     roots: list.roots,
     paths: [...list.paths, ...brought],
     has: (path) => copied.has(path),
+    folders: join(folder, 'folders.tar'),
     releaseRoom: () => releaseReserve(folder),
   });
 }
