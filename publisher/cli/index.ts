@@ -2,6 +2,7 @@
 import type { ProgramSpec } from '#manifests/platform/cli';
 import { agentCommands } from './agent.ts';
 import { bundleCommands } from './bundle.ts';
+import { changeCommands } from './change.ts';
 import { collectCommands } from './collect.ts';
 import { GLOBAL_OPTIONS, type Tools } from './common.ts';
 import { exchangeCommands } from './exchange.ts';
@@ -33,6 +34,7 @@ export function publisherProgram(tools: Tools): ProgramSpec {
       ...patchCommands(tools),
       ...policyCommands(tools),
       ...agentCommands(tools),
+      ...changeCommands(tools),
       ...publishCommands(tools),
       ...uploadCommands(tools),
       ...collectCommands(tools),

@@ -82,7 +82,12 @@ export function publishCommands(tools: Tools): CommandSpec[] {
             progress: (label, total) => context.progress(label, total),
           });
           return {
-            exit: report.roles.length === 0 && report.payloads.fetched === 0 ? EXIT.current : EXIT.done,
+            exit:
+              report.change !== null && report.change.state !== 'approved'
+                ? EXIT.deferred
+                : report.roles.length === 0 && report.payloads.fetched === 0
+                  ? EXIT.current
+                  : EXIT.done,
             text: publishText(report, home),
             report: { schema: 'patchferry/publish', schemaVersion: 1, repository: home.repositoryFolder, ...report },
           };
@@ -142,6 +147,9 @@ export function publishCommands(tools: Tools): CommandSpec[] {
   ];
 }
 
+/** Lines of policy changes shown to a person. */
+const SHOWN = 20;
+
 function publishText(report: PublishReport, home: PublisherHome): string {
   const changed = report.documents.filter(({ state }) => state !== 'same');
   const same = report.documents.length - changed.length;
@@ -172,6 +180,18 @@ function publishText(report: PublishReport, home: PublisherHome): string {
     lines.push(`${report.dryRun ? 'would sign' : 'signed'} ${role} ${version} (${why})`);
   if (report.retiredKeys.length > 0)
     lines.push(`${counted(report.retiredKeys.length, 'old key file')} moved to ${join(home.keysFolder, 'retired')}`);
+  if (report.differences.length > 0)
+    lines.push('', 'policy changes:', ...report.differences.slice(0, SHOWN).map((says) => `  ${says}`));
+  if (report.differences.length > SHOWN) lines.push(`  … and ${report.differences.length - SHOWN} more; see --json`);
+  if (report.differences.length > 0) lines.push('');
+  if (report.change !== null) {
+    const { id, state, signed, threshold } = report.change;
+    lines.push(
+      state === 'approved'
+        ? `change ${id} is published as its approvers signed it`
+        : `change ${id} is ${state}, signed by ${signed} of ${threshold}: policy and catalogs stay as they are published. See: publisher change show ${id}`,
+    );
+  }
   for (const remark of report.remarks) lines.push(`look at: ${remark}`);
   if (report.roles.length === 0) lines.push('nothing to publish: all is current');
   if (report.expires !== null)

@@ -44,6 +44,7 @@ test('README.md names every report that a command prints', () => {
   for (const file of [
     'agent.ts',
     'bundle.ts',
+    'change.ts',
     'explain.ts',
     'keys.ts',
     'patch.ts',

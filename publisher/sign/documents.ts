@@ -36,7 +36,7 @@ export interface TargetDocument {
 }
 
 /** The value with its date (and what else only says when) left out: what must differ for a document to be a new one. */
-function substance(value: object): string {
+export function substance(value: object): string {
   return canonicalJson(
     JSON.parse(JSON.stringify(value), (key, item: unknown) =>
       key === 'generatedAt' || key === 'evaluatedAt' || key === 'signedAt' || key === 'syncedAt' || key === 'fetchedAt'

@@ -1,5 +1,6 @@
 // Keys at rest, the publication of the repository, and the check of any repository with public keys only.
 
+export * from './changes.ts';
 export { publishedPolicy } from './documents.ts';
 export * from './keyring.ts';
 export { signedKeys } from './metadata.ts';

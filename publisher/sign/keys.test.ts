@@ -50,7 +50,10 @@ test('keys are encrypted with the passphrase; a wrong one signs nothing; all key
     await lab.run('source', 'sync');
     fs.writeFileSync(join(lab.home, 'policy', 'policy.yaml'), POLICY);
 
-    const refused = await lab.run('publish', '--passphrase-file', wrong);
+    const unapproved = await lab.run('publish', '--passphrase-file', right);
+    assert.equal(unapproved.exit, 4, 'two approvers must agree to the first policy');
+    assert.match(unapproved.err, /publish\.unapproved/);
+    const refused = await lab.run('change', 'approve', '--passphrase-file', wrong);
     assert.equal(refused.exit, 5);
     assert.match(refused.err, /trust\.passphrase/);
     assert.equal(fs.existsSync(join(lab.repository, 'metadata', 'timestamp.json')), false);
@@ -60,12 +63,18 @@ test('keys are encrypted with the passphrase; a wrong one signs nothing; all key
     const policyKey = names.find((name) => name.startsWith('policy-')) ?? '';
     const kept = join(lab.folder, policyKey);
     fs.renameSync(join(lab.home, 'keys', policyKey), kept);
-    const oneOfTwo = await lab.run('publish', '--passphrase-file', right);
-    assert.equal(oneOfTwo.exit, 2);
-    assert.match(oneOfTwo.err, /role policy needs 2 keys, 1 are here; not here: policy-/);
-    assert.match(oneOfTwo.err, /keys\.missing/);
+    assert.match((await lab.run('change', 'approve', '--passphrase-file', right)).out, /signed by 1 of 2\nit waits for 1 more/);
+    assert.equal((await lab.run('publish', '--passphrase-file', right)).exit, 4);
     fs.renameSync(kept, join(lab.home, 'keys', policyKey));
 
+    assert.match((await lab.run('change', 'approve', '--passphrase-file', right)).out, /approved, signed by 2 of 2/);
+    const targetsKey = names.find((name) => name.startsWith('targets-')) ?? '';
+    fs.renameSync(join(lab.home, 'keys', targetsKey), join(lab.folder, targetsKey));
+    const lacking = await lab.run('publish', '--passphrase-file', right);
+    assert.equal(lacking.exit, 2);
+    assert.match(lacking.err, /role targets needs 1 keys, 0 are here; not here: targets-/);
+    assert.match(lacking.err, /keys\.missing/);
+    fs.renameSync(join(lab.folder, targetsKey), join(lab.home, 'keys', targetsKey));
     assert.equal((await lab.run('publish', '--passphrase-file', right)).exit, 0);
     assert.equal((await lab.run('verify', lab.repository, '--root', lab.root)).exit, 0);
     const read = (name: string) =>

@@ -129,6 +129,7 @@ export async function signPlan(
   input: PlanInput,
   steps: readonly RoleStep[],
   keyring: Keyring,
+  approved: ReadonlyMap<Role, Uint8Array> = new Map(),
 ): Promise<{ files: RepositoryFile[]; last: RepositoryFile[] }> {
   const { published, register, now } = input;
   const byRole = new Map(steps.map((step) => [step.role, step]));
@@ -138,7 +139,7 @@ export async function signPlan(
   const common = ({ version, expires }: RoleStep) => ({ version, expires, signedAt: now });
   const keysOf = (role: Role) => ({ keys: register.roles[role].keys.map(tufKeyOf), threshold: register.roles[role].threshold });
   const write = async (step: RoleStep, signed: Signed) => {
-    const bytes = await signMetadata(signed, await signersOf(keyring, step));
+    const bytes = approved.get(step.role) ?? (await signMetadata(signed, await signersOf(keyring, step)));
     const name = step.role === 'timestamp' ? 'timestamp.json' : `${step.version}.${step.role}.json`;
     const file = { path: metadataPath(name), bytes };
     if (step.role === 'timestamp' || step.role === 'root') last.push(file);
@@ -189,6 +190,14 @@ export async function signPlan(
   const root = byRole.get('root');
   if (root !== undefined) await write(root, rootOf(register, root, now));
   return { files, last };
+}
+
+/** The metadata of a delegated role, unsigned: what approvers put their signatures to. */
+export function unsignedRole(input: PlanInput, { role, version, expires }: RoleStep): Promise<Uint8Array> {
+  const targets = input.documents
+    .filter((document) => document.role === role)
+    .map(({ path, bytes, sha256 }) => ({ path, length: bytes.length, sha256 }));
+  return signMetadata(buildTargets({ version, expires, signedAt: input.now, targets }), []);
 }
 
 /** The root that names these keys. */

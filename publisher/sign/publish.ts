@@ -12,6 +12,9 @@ import { type PayloadChoice, type PublisherHome, ROLES, type Role } from '../hom
 import { factsOf, type PolicyFacts, type PolicySet, type ResolvedPolicy, resolvePolicy } from '../policy/index.ts';
 import { openKnowledge } from '../results/index.ts';
 import { fetchPayloads, missingBytes, readKev } from '../sources/index.ts';
+import { askApprovers, freely, inputsOf, otherPolicy, policyByName } from './approval.ts';
+import { type ChangeStanding, closeChange } from './changes.ts';
+import { describeChange } from './differences.ts';
 import {
   publishedPolicy,
   type SignedExceptions,
@@ -21,7 +24,7 @@ import {
   type TargetDocument,
 } from './documents.ts';
 import { type KeyRegister, type Keyring, retireKeys } from './keyring.ts';
-import { type PlanInput, planMetadata, type RoleStep, signPlan } from './metadata.ts';
+import { type PlanInput, type RoleStep, signPlan } from './metadata.ts';
 import { sitesToSign } from './overlays.ts';
 import { type Published, readPublished } from './published.ts';
 import { readReserved, reserve } from './reserved.ts';
@@ -80,6 +83,15 @@ export interface PublishReport {
   readonly retiredKeys: readonly string[];
   /** What is left out, and why: overlays of sites. */
   readonly remarks: readonly string[];
+  /** What changes in policy, in words. */
+  readonly differences: readonly string[];
+  /** Set when the change needs approvers: it was published (`approved`), or waits and policy stays as it was. */
+  readonly change: {
+    readonly id: string;
+    readonly state: ChangeStanding['state'];
+    readonly signed: number;
+    readonly threshold: number;
+  } | null;
 }
 
 /**
@@ -101,7 +113,7 @@ export async function publish(options: PublishOptions): Promise<PublishReport> {
     const facts = factsOf(signed, options.roster, knowledge, utcSeconds(now - HISTORY_MS));
     const fetched = await fetchAndResolve(options, published, store, { now, facts });
     const sites = sitesToSign(home, fetched.policy.delegations, published, now, home.settings.expiresDays.timestamp * DAY_MS);
-    const documents = [
+    const wanted = [
       ...fetched.targets,
       ...sites.documents,
       ...(feed === null ? [] : [feed.target]),
@@ -112,10 +124,10 @@ export async function publish(options: PublishOptions): Promise<PublishReport> {
       )),
     ];
     const reserved = readReserved(home);
-    const input: PlanInput = {
+    const asked: PlanInput = {
       published,
       register: options.register,
-      documents,
+      documents: wanted,
       settings: home.settings,
       sites: sites.sites,
       reserved,
@@ -123,17 +135,24 @@ export async function publish(options: PublishOptions): Promise<PublishReport> {
       // New payloads alone change no document; a new timestamp makes relays look again.
       refresh: options.refresh || fetched.payloads.fetched > 0,
     };
-    const steps = planMetadata(input);
+    const differences = describeChange(signed, policyByName(fetched.policy), otherPolicy(published, wanted));
+    const inputs = inputsOf(options.policy, fetched.catalogs, signed.kev, options.register.roles.policy);
+    const approval = options.dryRun
+      ? freely(asked)
+      : await askApprovers({ home, keyring: options.keyring, asked, inputs, says: differences });
+    const { input, steps } = approval;
+    const { documents } = input;
     let retiredKeys: string[] = [];
     let timestamp = published.files.get('timestamp')?.signed;
     if (!options.dryRun && steps.length > 0) {
-      const { files, last } = await signPlan(input, steps, options.keyring);
+      const { files, last } = await signPlan(input, steps, options.keyring, approval.approved);
       signal.throwIfAborted();
       reserve(home, reserved, steps);
       const targets = documents
         .filter(({ state }) => state !== 'same')
         .map(({ path, sha256, bytes }) => ({ path: targetFilePath(path, sha256), bytes }));
       publishFiles(home.repositoryFolder, [...targets, ...files], last);
+      if (approval.change?.state === 'approved') closeChange(home, approval.change.request, now);
       retiredKeys = retireKeys(home.keysFolder, options.register);
       const written = last.find(({ path }) => path.endsWith('timestamp.json'));
       if (written)
@@ -156,6 +175,16 @@ export async function publish(options: PublishOptions): Promise<PublishReport> {
       softExpires: textOf(timestamp?.['softExpires']),
       retiredKeys,
       remarks: sites.remarks,
+      differences,
+      change:
+        approval.change === null
+          ? null
+          : {
+              id: approval.change.request.id,
+              state: approval.change.state,
+              signed: approval.change.signed,
+              threshold: approval.change.threshold,
+            },
     };
   } finally {
     knowledge.close();
@@ -182,6 +211,7 @@ function checkGroups(policy: PolicySet, roster: Roster): void {
 
 interface Fetched {
   readonly targets: TargetDocument[];
+  readonly catalogs: readonly Catalog[];
   readonly policy: ResolvedPolicy;
   readonly payloads: PublishReport['payloads'];
 }
@@ -235,7 +265,12 @@ async function fetchAndResolve(
       }
     }
     if ((ready && told === 0) || round > FETCH_ROUNDS) {
-      return { targets: settled.map(({ target }) => target), policy, payloads: { fetched, bytes, missingBytes: lacking } };
+      return {
+        targets: settled.map(({ target }) => target),
+        catalogs,
+        policy,
+        payloads: { fetched, bytes, missingBytes: lacking },
+      };
     }
   }
 }
