@@ -176,7 +176,7 @@ function stopped({ siteHalts, fuses, fuseSays }: SiteFacts): Concern[] {
         about: 'fuse',
         level: 'old',
         says: `site ${site} is halted (${name}): ${reason}`,
-        next: 'Look at the hosts that failed; the publisher lifts it with `publisher site lift`.',
+        next: 'Look at the hosts that failed; the publisher lifts it (publisher site lift).',
       }),
     );
   const blown = fuseSays === '' ? [] : fuses.filter(({ state }) => state.tripped);

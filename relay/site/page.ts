@@ -28,7 +28,7 @@ const EXTRA = `
 .stack td, .stack thead th + th { padding-left: .75rem; } .when { white-space: nowrap; }
 @media (max-width: 44rem) { .stack td { padding-left: 0; } }
 .stack td > span { text-align: right; } @media (min-width: 44.01rem) { .stack td > span { text-align: left; } }
-.facts div { overflow-wrap: anywhere; }
+.facts div { overflow-wrap: anywhere; } #site-halts { margin-top: 1.75rem; }
 `;
 
 /** One self-contained page. */
@@ -93,6 +93,7 @@ function figure(label: string, value: Piece, zero = false): Markup {
 function figures(facts: SiteFacts, members: readonly SiteHost[], at: number): Markup {
   const { waiting } = facts;
   const ages = members.flatMap((host) => evidenceAge(host, at) ?? []).toSorted((a, b) => a - b);
+  const halts = facts.stops.length + facts.siteHalts.filter(({ state }) => state === 'in-force').length;
   const never = members.filter(({ lastResult }) => lastResult === null).length;
   const today = facts.days.find(({ day }) => day === facts.at.slice(0, 10));
   const disk = facts.disks.toSorted((a, b) => a.freeBytes - b.freeBytes)[0];
@@ -104,7 +105,7 @@ ${figure('Oldest evidence', ageText(ages.at(-1) ?? null))}
 ${figure('Waiting to go on', countText(waiting.results + waiting.enrolments), waiting.results + waiting.enrolments === 0)}
 ${figure('Waiting since', facts.waitingSince === null ? '–' : ageText(ageOf(facts.waitingSince, at)), facts.waitingSince === null)}
 ${figure('Leases held', facts.leases === null ? 'unknown' : countText(facts.leases.length), facts.leases?.length === 0)}
-${figure('Halts in force', countText(facts.stops.length), facts.stops.length === 0)}
+${figure('Halts in force', countText(halts), halts === 0)}
 ${figure('Served today', formatBytes(today?.sentBytes ?? 0), (today?.sentBytes ?? 0) === 0)}
 ${figure('Fetched today', formatBytes(today?.fetchedBytes ?? 0), (today?.fetchedBytes ?? 0) === 0)}
 ${figure('Disk free', disk === undefined ? 'unknown' : formatBytes(disk.freeBytes))}

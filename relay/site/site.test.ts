@@ -52,7 +52,18 @@ function rowsOf(dom: string, id: string): string[][] {
 }
 
 function checkWords(dom: string): void {
-  assert.match(dom, /<h1>1 thing to look at<\/h1>/);
+  assert.match(dom, /<h1>2 things to look at<\/h1>/);
+  assert.match(dom, /site mainz is halted \(fuse-all\): 2 of 7 hosts failed/);
+  assert.deepEqual(rowsOf(dom, 'fuse')[0], ['careful all', 'holds', '0', '0', '1 of at least 4', '24 hours']);
+  assert.match(dom, /What relays have stopped by themselves, not signed by the publisher\. Only the publisher lifts it\./);
+  assert.deepEqual(rowsOf(dom, 'gaps')[0]?.slice(0, 5), [
+    'kiosk by this relay',
+    '3\u20137, 9',
+    '6',
+    '24.0 KiB',
+    'the quota was reached',
+  ]);
+  assert.match(rowsOf(dom, 'staging')[0]?.join('|') ?? '', /^all night\|20.*\|2\|2\|/);
   assert.match(dom, /1 host has sent nothing here for 72 hours: backoffice/);
   const hosts = new Map(rowsOf(dom, 'hosts').map(([name = '', ...rest]) => [name.split(' ')[0] ?? '', rest]));
   assert.equal(hosts.size, 8);
@@ -297,7 +308,8 @@ test('/readyz: 503 with its reasons before the first sync; concerns of each kind
   assert.equal((await fetch(`${relay.url}/site/`)).status, 200);
   parseMetrics(await (await fetch(`${relay.url}/metrics`)).text());
   const folders = foldersOf(site.settings);
-  const facts: SiteFacts = { ...gatherFacts({ folders, clock }), hosts: [] };
+  const all = gatherFacts({ folders, clock });
+  const facts: SiteFacts = { ...all, hosts: [], siteHalts: [], staging: null };
   const about = (over: Partial<SiteFacts>) =>
     concernsOf({ ...facts, ...over }).map((concern) => `${concern.about} ${concern.level}`);
   const GiB = 1024 ** 3;
@@ -316,4 +328,16 @@ test('/readyz: 503 with its reasons before the first sync; concerns of each kind
   assert.deepEqual(about({ disks: [], waiting: { ...facts.waiting, refused: 2 } }), ['spool old']);
   assert.deepEqual(about({ disks: [], status: { ...facts.status, failuresInARow: 3 } }), ['upstream old']);
   assert.deepEqual(about({ disks: [], leases: null }), ['leases old']);
+  assert.deepEqual(about({ disks: [], siteHalts: all.siteHalts }), ['fuse old']);
+  const opening = { group: 'all', window: 'night', opensAt: facts.at, payloads: 3, bytes: 3, here: 2, hereBytes: 2 };
+  const staging = {
+    schema: 'patchferry/relay-staging',
+    schemaVersion: 1,
+    at: facts.at,
+    hours: 24,
+    openings: [opening],
+    says: '',
+  } as const;
+  assert.deepEqual(about({ disks: [], staging: { ...staging, openings: [opening] } }), ['staging old']);
+  assert.deepEqual(about({ disks: [], gaps: all.gaps.map((gap) => ({ ...gap, signedAt: facts.at })) }), ['spool old']);
 });

@@ -2,9 +2,11 @@
 import * as fs from 'node:fs';
 import { utcSeconds } from '#manifests/platform/clock';
 import { silentLog } from '#manifests/platform/log';
-import { encodeDocument } from '#manifests/schema';
+import { decodeDocument, encodeDocument, encodePlain } from '#manifests/schema';
+import { generateBoxKey, openRecord, type SigningKeyPair, signRecord } from '#manifests/trust';
 import { type RunningRelay, startRelay } from '../run.ts';
-import { type RelaySettings, relaySettings } from '../settings.ts';
+import { foldersOf, type RelaySettings, relaySettings } from '../settings.ts';
+import { relayKeys } from '../site/index.ts';
 import { groupTarget, leaseRequest } from './group.ts';
 import { makeAgent, makePublisher } from './repository.ts';
 
@@ -46,23 +48,26 @@ export async function sampleSite(folder: string, now = Date.now()): Promise<Samp
       reason: `does not boot <b>${HOSTILE}</b>`,
       until: until === null ? null : utcSeconds(until),
     });
+  const keys = await relayKeys(foldersOf({ stateDir: `${folder}/state`, cacheDir: `${folder}/cache` }), 'mainz');
   await publisher.publish({
+    sites: Object.fromEntries(agents.map(({ id }) => [id, 'mainz'])),
     patches,
     agents,
     revoked: [makeAgent(publisher.collector)],
     titles: Object.fromEntries(agents.map(({ id }, index) => [id, names[index] ?? id])),
-    policy: groupTarget('all', { slots: 2, minGapMinutes: 0, ttlMinutes: 45 }),
+    policy: { ...carefulGroup(), ...delegationTo('mainz', keys.sign, now) },
     others: { 'halts/stop-kernel.json.zst': halt('stop-kernel', null), 'halts/over.json.zst': halt('over', now - 1_000) },
   });
   const settings = relaySettings.parse({
     listen: '127.0.0.1:0',
     upstream: [publisher.folder],
     upstreamRoot: publisher.root,
+    site: 'mainz',
     inboxForward: [`${folder}/home`],
     stateDir: `${folder}/state`,
     cacheDir: `${folder}/cache`,
   });
-  fs.mkdirSync(`${folder}/state`);
+  putRecords(`${folder}/state/records`, keys.sign, agents.at(-1)?.id ?? '', now);
   // Heard in days before: one host has been silent since.
   const ago = (hours: number) => utcSeconds(now - hours * 3_600_000);
   fs.writeFileSync(
@@ -122,4 +127,98 @@ export async function sampleSite(folder: string, now = Date.now()): Promise<Samp
       return running;
     },
   };
+}
+
+/** Two may reboot at once; a window each night; a rollout with a fuse. */
+function carefulGroup(): Record<string, Uint8Array> {
+  const path = 'policy/groups/all.json.zst';
+  const plain = groupTarget('all', { slots: 2, minGapMinutes: 0, ttlMinutes: 45 })[path] ?? new Uint8Array();
+  const anyTime = { groups: [], labels: {}, afterHours: 0, stepped: false, gate: null, maxConcurrency: null, hosts: null };
+  return {
+    [path]: encodeDocument('group', {
+      ...decodeDocument('group', plain, path),
+      baselines: [{ product: 'test-1', baseline: 'base' }],
+      windows: [
+        {
+          name: 'night',
+          days: ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'],
+          start: '02:00',
+          durationMinutes: 120,
+          cutoffMinutes: 0,
+          zone: 'UTC',
+          validFrom: null,
+          validUntil: null,
+        },
+      ],
+      rollout: {
+        name: 'careful',
+        id: 'careful',
+        canaries: 'same',
+        rings: [{ name: 'one', ramp: [{ afterHours: 0, percent: 100 }], ...anyTime }],
+        opened: [],
+        halted: [],
+        fuse: { withinHours: 24, minReports: 4, maxFailures: { hosts: 1 }, scope: 'group' },
+      },
+    }),
+  };
+}
+
+function delegationTo(site: string, key: SigningKeyPair, now: number): Record<string, Uint8Array> {
+  return {
+    [`policy/sites/${site}.json.zst`]: encodeDocument('site-delegation', {
+      schema: 'patchferry/site-delegation',
+      schemaVersion: 1,
+      signedAt: utcSeconds(now - 86_400_000),
+      site,
+      may: ['halt'],
+      maxDelayDays: 0,
+      minRingPercent: 0,
+      hooks: [],
+      keys: [key.publicKey],
+      relays: [{ signKey: key.publicKey, boxKey: generateBoxKey().publicKey }],
+      until: utcSeconds(now + 300 * 86_400_000),
+    }),
+  };
+}
+
+/** A halt that this relay signed, and a drop. */
+function putRecords(folder: string, key: SigningKeyPair, agent: string, now: number): void {
+  const put = (kind: 'halts' | 'gaps', body: Uint8Array) => {
+    const record = signRecord(body, key);
+    fs.mkdirSync(`${folder}/${kind}`, { recursive: true });
+    fs.writeFileSync(`${folder}/${kind}/${openRecord(record).id}.pfr`, record);
+  };
+  const signedAt = utcSeconds(now - 2 * 86_400_000);
+  put(
+    'halts',
+    encodePlain('site-halt', {
+      schema: 'patchferry/site-halt',
+      schemaVersion: 1,
+      site: 'mainz',
+      name: 'fuse-all',
+      signedAt,
+      groups: ['all'],
+      stops: ['download', 'install'],
+      reason: `2 of 7 hosts failed ${HOSTILE}`,
+      until: null,
+      fuse: { rollout: 'careful', reports: 7, failures: 2, failed: [] },
+    }),
+  );
+  put(
+    'gaps',
+    encodePlain('relay-gap', {
+      schema: 'patchferry/relay-gap',
+      schemaVersion: 1,
+      site: 'mainz',
+      signedAt,
+      agent,
+      dropped: [
+        { from: 3, to: 7 },
+        { from: 9, to: 9 },
+      ],
+      results: 6,
+      bytes: 24_576,
+      why: 'quota',
+    }),
+  );
 }
