@@ -128,8 +128,10 @@ async function receive(options: ReceiveOptions): Promise<ReceiveReport> {
     else throw error;
   }
 
+  let awaiting = false;
   for (const { name, path, index } of newer) {
     options.signal?.throwIfAborted();
+    if (awaiting && index.since !== null && index.since > last()) continue; // it builds on one that is not whole yet
     const outcome = await takeIn(options, { name, path, index }, keys.bundles, last());
     if (outcome instanceof PatchferryError) {
       refuse(name, outcome, index);
@@ -146,7 +148,7 @@ async function receive(options: ReceiveOptions): Promise<ReceiveReport> {
       }
       rows.push(rowOf(name, 'partial', outcome.says, index, { ...outcome, error }));
       errors.push(error);
-      break; // later ones may build on it
+      awaiting = true;
     } else {
       channels.note(index);
       dropImported(join(options.folder, 'staging'), index.id);

@@ -226,3 +226,17 @@ test('a host without a relay refuses as a relay does: each by its own code, with
   const whole = await world.agent('pump', 'import', stick);
   assert.equal(whole.exit, 0, whole.out + whole.err);
 });
+
+test('a bundle of which a part is awaited does not hold up a later one that does not build on it', async () => {
+  const { world, relay } = await withSite();
+  const drop = join(world.folder, 'drop');
+  await world.publish(0, 'bundle', 'export', 'ward-7', drop, '--folder');
+  const parts = join(drop, 'ward-7-000001-content.pfb');
+  for (const name of fs.readdirSync(parts).filter((one) => one.endsWith('.pfp'))) fs.truncateSync(join(parts, name), 50);
+  await world.publish(0, 'publish', '--refresh', '--payloads', 'none');
+  await world.publish(0, 'bundle', 'export', 'ward-7', drop, '--folder', '--full');
+  const got = await relay.run('import', '--folder', drop);
+  assert.match(got.out, /NOT COMPLETE: ward-7-000001-content/);
+  assert.match(got.out, /imported: ward-7-000002-content: now at generation 1/);
+  assert.equal((await relay.run('status')).exit, 0);
+});
