@@ -3,8 +3,9 @@ import { type Evaluation, evaluate, inZone } from '#manifests/decide';
 import { EXIT } from '#manifests/errors';
 import type { CommandContext, Outcome } from '#manifests/platform/cli';
 import { formatBytes } from '#manifests/platform/progress';
-import type { InstallPlan } from '../packages/index.ts';
+import type { HostContext, InstallPlan } from '../packages/index.ts';
 import { type Agent, makeWorld } from '../service/index.ts';
+import type { Assessment } from '../snapshot/index.ts';
 import { table, withAgent } from './frame.ts';
 import { whatIsKnown } from './scan.ts';
 
@@ -12,7 +13,8 @@ export async function plan(context: CommandContext): Promise<Outcome> {
   const { input, from } = await whatIsKnown(context);
   const evaluation = evaluate(input);
   const { packages, install, window } = evaluation;
-  const plans = context.options['download'] === true && packages.length > 0 ? await ask(context) : [];
+  const asked = context.options['download'] === true && packages.length > 0 ? await ask(context) : [];
+  const plans = asked.map(({ plan: one }) => one);
   const bytes = packages.reduce((sum, { size }) => sum + size, 0);
   const lines = [
     `by ${from}`,
@@ -23,7 +25,7 @@ export async function plan(context: CommandContext): Promise<Outcome> {
           `${install.length} patches, ${packages.length} packages, ${formatBytes(bytes)}`,
           table(packages.map(({ name, arch, from: here, to, patch }) => [`${name}:${arch}`, here ?? '-', to, patch])),
         ]),
-    ...plans.flatMap(planLines),
+    ...asked.flatMap(({ plan: one, way }) => [...planLines(one), ...wayLines(one, way)]),
     ...whatElse(evaluation, input.inventory.zone),
   ];
   return {
@@ -61,6 +63,7 @@ export async function plan(context: CommandContext): Promise<Outcome> {
         refused,
         diskBytes,
       })),
+      waysBack: asked.map(({ plan: { format }, way }) => ({ format, ...way })),
     },
   };
 }
@@ -134,15 +137,46 @@ function planLines({ format, newPackages, removals, keptBack, refused }: Install
   ];
 }
 
+interface Way extends Assessment {
+  /** Null when no way back is possible here; `says` has why. */
+  readonly kind: string | null;
+}
+
+interface Asked {
+  readonly plan: InstallPlan;
+  readonly way: Way;
+}
+
+/** Whether it could be taken back, what that costs, and what would not come back. */
+function wayLines({ format }: InstallPlan, { kind, says, costBytes, notCovered }: Way): string[] {
+  if (kind === null) return [`${format}: cannot be taken back on this host: ${says}`];
+  const cost = costBytes === 0 ? '' : ` (${formatBytes(costBytes)})`;
+  return [
+    `${format}: can be taken back by ${kind}: ${says}${cost}`,
+    ...(notCovered.length === 0 ? [] : [`${format}: would not come back: ${notCovered.join('; ')}`]),
+  ];
+}
+
+/** The way back that a run would take for this plan: the first that is possible. */
+async function wayFor(agent: Agent, one: InstallPlan, host: HostContext): Promise<Way> {
+  const reasons: string[] = [];
+  for (const way of agent.hands.ways) {
+    const found = await way.assess([one], host);
+    if (found.possible) return { ...found, kind: way.kind };
+    reasons.push(found.says);
+  }
+  return { kind: null, possible: false, says: [...new Set(reasons)].join('; '), costBytes: 0, notCovered: [] };
+}
+
 /** Asks each package system, in a private folder; the host is only read. */
-function ask(context: CommandContext): Promise<InstallPlan[]> {
+function ask(context: CommandContext): Promise<Asked[]> {
   return withAgent(context, async (agent: Agent) => {
     const view = agent.documents.view(agent.keys?.id ?? null);
     const world = makeWorld(agent, () => view, { signal: context.signal, say: (line) => context.say(line) });
     const inventory = await agent.hands.inventory();
     const evaluation = world.evaluate(inventory, agent.journal.runs.memory());
     const host = world.context('plan', view.catalogs, context.signal);
-    const plans: InstallPlan[] = [];
+    const plans: Asked[] = [];
     for (const [format, items] of Map.groupBy(evaluation.packages, (item) => item.format)) {
       if (format === 'rpm') continue;
       const system = agent.hands.systems[format];
@@ -156,7 +190,8 @@ function ask(context: CommandContext): Promise<InstallPlan[]> {
         newDependencies: view.group?.newDependencies ?? 'refuse',
         removals: view.group?.removals ?? 'refuse',
       } as const;
-      plans.push(await system.plan(items, policy, host));
+      const one = await system.plan(items, policy, host);
+      plans.push({ plan: one, way: await wayFor(agent, one, host) });
     }
     return plans;
   });

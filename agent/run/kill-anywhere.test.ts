@@ -1,6 +1,7 @@
 // The table of the hard promise: for every state and every mishap, striking in the middle of it, the chain of states, the host
 // (packages, files, capabilities, database) and the results. Over the fake host, so that all of it runs in a second; the same on
-// real processes is service/killed.test.ts, on a real host scripts/test/kill-anywhere.host.test.ts, at random moments the chaos.
+// real processes is service/killed.test.ts, on disks that are really full service/full-disk.host.test.ts, and on real hosts at random
+// moments the chaos (scripts/test).
 import assert from 'node:assert/strict';
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';

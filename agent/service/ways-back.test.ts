@@ -72,12 +72,27 @@ describe('runs that can be taken back', () => {
     assert.deepEqual([host.tool(), helper()], ['two', true], 'another set');
   });
 
+  test('asked before starting: whether it can be taken back, what that costs and what would not come back', async () => {
+    await host.publish({ releases: [{ version: '2.5.0', content: 'two and a half' }, aid] });
+    await host.agent(['once'], { PATCHFERRY_FAILPOINT: 'Stage.entered' }); // only the news, nothing installed
+    const { out, err } = await host.agent(['plan', '--download', '--json']);
+    const report = JSON.parse(out) as { waysBack: { format: string; kind: string | null; notCovered: string[] }[] };
+    assert.deepEqual(
+      report.waysBack.map(({ format, kind, notCovered }) => [format, kind, notCovered]),
+      [['archive', 'archive', ['what the components themselves write']]],
+      err,
+    );
+    const plain = await host.agent(['plan', '--download']);
+    assert.match(plain.out, /archive: can be taken back by archive: .*\n.*would not come back: what the components/);
+    const ran = await host.agent(['once']);
+    assert.equal(ran.code, 0, ran.out + ran.err);
+  });
+
   test('more runs than the owner keeps: the oldest is given up, its room given back, and history says why', async () => {
-    await installs({ version: '3.0.0', content: 'three' });
     await installs({ version: '4.0.0', content: 'four' });
     assert.equal((await history()).filter(({ canBeTakenBack }) => canBeTakenBack).length, 3);
     const versions = () => fs.readdirSync(join(host.archiveRoot, 'tool', 'versions')).toSorted();
-    assert.deepEqual(versions(), ['2.0.0', '3.0.0', '4.0.0']);
+    assert.deepEqual(versions(), ['2.0.0', '2.5.0', '4.0.0']);
     host.settings(['waysBack: { keep: 1 }']);
     await installs({ version: '5.0.0', content: 'five' });
     const kept = (await history()).map(({ wayBack }) => wayBack?.why ?? wayBack?.kept ?? null);
