@@ -239,9 +239,10 @@ export async function makePublisher(folder: string): Promise<TestPublisher> {
     const snapshot = await signMetadata(buildSnapshot({ version, expires, meta }), [signer('snapshot')]);
     files.push({ path: metadataPath(`${version}.snapshot.json`), bytes: snapshot });
     const named = { version, length: snapshot.length, sha256: sha256Of(snapshot) };
-    const timestamp = await signMetadata(buildTimestamp({ version, expires, signedAt: Date.now() - 1_000, snapshot: named }), [
-      signer('timestamp'),
-    ]);
+    const timestamp = await signMetadata(
+      buildTimestamp({ version, expires, signedAt: Math.min(Date.now(), expires) - 1_000, snapshot: named }),
+      [signer('timestamp')],
+    );
     publishFiles(repository, files, [{ path: metadataPath('timestamp.json'), bytes: timestamp }]);
   }
 }
