@@ -9,6 +9,7 @@ import { openLine } from '../line.ts';
 import { summaryOf, syncMirror } from '../mirror/index.ts';
 import { startRelay } from '../run.ts';
 import { foldersOf, quotaBytesOf, settingsOf } from '../settings.ts';
+import { noteFetchedByHand } from '../site/index.ts';
 import { noteSync } from '../status.ts';
 
 export const run: CommandSpec = {
@@ -80,6 +81,7 @@ export const sync: CommandSpec = {
       });
       shown?.end();
       noteSync(folders.status, systemClock.now(), report);
+      noteFetchedByHand(folders.observed, report.fetchedBytes, systemClock.now());
       for (const { origin, code, message } of report.failures) context.say(`passed over ${origin}: ${message} (${code})`);
       const { generation } = report;
       const what = `generation ${generation.number} (timestamp ${generation.versions.timestamp}), ${generation.payloadCount} payloads, ${formatBytes(generation.payloadBytes)}`;

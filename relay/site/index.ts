@@ -3,5 +3,6 @@ export { LEASE_CHOICES, type LeaseChoice } from './choices.ts';
 export { type Check, examine } from './doctor.ts';
 export { gatherFacts, type SiteFacts } from './facts.ts';
 export { relayKeys } from './keys.ts';
+export { noteFetchedByHand } from './observed.ts';
 export { renderSite } from './page.ts';
 export { openSite, type Site } from './service.ts';

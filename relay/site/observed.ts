@@ -1,5 +1,6 @@
 // What a running relay sees and nobody signs: when each agent's last result came, what went over the line each day. Kept in a
 // file now and then, for the site page; losing the last minute of it loses nothing else.
+import * as fs from 'node:fs';
 import { z } from 'zod';
 import { type Clock, utcSeconds } from '#manifests/platform/clock';
 import { readFileBounded, writeFileAtomic } from '#manifests/platform/files';
@@ -68,12 +69,38 @@ export function heardLately({ agents }: Observations, at: number): ReadonlySet<s
   return new Set([...agents].flatMap(([id, seen]) => (at - Date.parse(seen.at) <= SITE_LIMITS.heardMs ? [id] : [])));
 }
 
+/** Bytes that a `sync` by hand fetched: in a file beside, which a running relay takes up. @param at milliseconds */
+export function noteFetchedByHand(file: string, bytes: number, at: number): void {
+  if (bytes > 0) fs.appendFileSync(`${file}.by-hand`, `${utcSeconds(at).slice(0, 10)} ${bytes}\n`, { mode: 0o640 });
+}
+
+function fetchedByHand(file: string): { day: string; bytes: number }[] {
+  const bytes = readFileBounded(`${file}.by-hand`, SITE_LIMITS.observedFileBytes);
+  const lines = bytes === undefined ? [] : Buffer.from(bytes).toString('latin1').split('\n');
+  return lines.flatMap((line) => {
+    const match = /^(\d{4}-\d{2}-\d{2}) (\d{1,15})$/.exec(line); // a torn last line is none
+    return match === null ? [] : [{ day: match[1] ?? '', bytes: Number(match[2]) }];
+  });
+}
+
 export function openObserver(file: string, clock: Clock): Observer {
   const before = readObserved(file);
   const agents = new Map(before.agents);
   const days = new Map(before.days.map((each) => [each.day, each]));
   let writtenAt = before.writtenAt;
   let changed = false;
+  /** What was fetched by hand since the last look. */
+  function takeUp(): void {
+    const rows = fetchedByHand(file);
+    for (const { day: name, bytes } of rows) {
+      const sum = { ...NOTHING, ...days.get(name), day: name };
+      days.set(name, { ...sum, fetchedBytes: sum.fetchedBytes + bytes });
+    }
+    if (rows.length === 0) return;
+    changed = true;
+    fs.rmSync(`${file}.by-hand`, { force: true });
+  }
+  takeUp();
   const now = (): Observations => ({
     agents,
     days: [...days.values()].toSorted((a, b) => (a.day < b.day ? -1 : 1)).slice(-SITE_LIMITS.usageDays),
@@ -96,6 +123,7 @@ export function openObserver(file: string, clock: Clock): Observer {
       days.set(today, sum);
     },
     save() {
+      takeUp();
       if (!changed) return;
       writtenAt = utcSeconds(clock.now());
       const content: z.infer<typeof observedFile> = {

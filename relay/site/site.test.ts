@@ -15,6 +15,7 @@ import { HOSTILE, type SampleSite, sampleSite } from '../testing/site.ts';
 import { concernsOf } from './concerns.ts';
 import { gatherFacts, type SiteFacts } from './facts.ts';
 import { METRICS } from './metrics.ts';
+import { noteFetchedByHand } from './observed.ts';
 
 const root = fs.mkdtempSync(join(os.tmpdir(), 'pf-site-'));
 const closing: (() => unknown)[] = [() => fs.rmSync(root, { recursive: true, force: true, maxRetries: 5 })];
@@ -283,7 +284,8 @@ test('status --html writes the same page from files; doctor says what to do, in 
   assert.match((await cli('doctor', '--config', config, ...flags)).out, /next: Make the folder, or mount its medium/);
 });
 
-test('what was observed is there after a restart', async () => {
+test('what was observed is there after a restart, and what a sync by hand fetched meanwhile', async () => {
+  noteFetchedByHand(foldersOf(site.settings).observed, 5 * 1024 ** 3, Date.now());
   const second = await site.restart();
   closing.push(() => second.stop());
   const again = await (await fetch(`${second.url}/site/`)).text();
@@ -292,6 +294,7 @@ test('what was observed is there after a restart', async () => {
     rowsOf(page, 'hosts').map((row) => [row[0], row[3], row[4]]),
   );
   assert.equal(rowsOf(again, 'line')[0]?.[5], '12');
+  assert.equal(rowsOf(again, 'line')[0]?.[1], '5.0 GiB');
 });
 
 test('/readyz: 503 with its reasons before the first sync; concerns of each kind', async () => {
