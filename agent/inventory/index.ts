@@ -1,8 +1,10 @@
 // What is on this host: packages, kernels, facts, room. Reads only; the one way in of this station.
+import * as os from 'node:os';
 import { join } from 'node:path';
 import { type Clock, utcSeconds } from '#manifests/platform/clock';
 import { type Inventory, sha256Of } from '#manifests/schema';
 import { installedFrom, nativeArch, readDpkgEntries } from './dpkg-status.ts';
+import { productElsewhere, readPackagesElsewhere } from './elsewhere.ts';
 import {
   readBootedAt,
   readBootId,
@@ -16,6 +18,7 @@ import {
 import { installedFromRpm, nativeRpmArch, readRpmEntries, readRpmHolds, waitingForReboot } from './rpm.ts';
 
 export { type DpkgEntry, nativeArch, readDpkgEntries, readDpkgPackages } from './dpkg-status.ts';
+export { parseRegQuery, readMacPackages, readWindowsPackages } from './elsewhere.ts';
 export { readKernels } from './host.ts';
 export { isSameMachine, type Machine, readMachine } from './machine.ts';
 export { isHeld, type RpmEntry, readRpmEntries, readRpmHolds } from './rpm.ts';
@@ -58,7 +61,7 @@ export async function takeInventory(options: InventoryOptions): Promise<Inventor
     schemaVersion: 1,
     takenAt: utcSeconds(options.clock.now()),
     hostname: readHostname(root),
-    product,
+    product: product ?? productElsewhere(process.platform, os.release()),
     arch: nativeArch(entries) ?? nativeRpmArch(rpms) ?? DEBIAN_ARCH[process.arch] ?? process.arch,
     bootId: readBootId(),
     kernels: readKernels(root),
@@ -68,7 +71,9 @@ export async function takeInventory(options: InventoryOptions): Promise<Inventor
     packages:
       rpms.length > 0
         ? installedFromRpm(rpms, readRpmHolds(root))
-        : installedFrom(entries).toSorted((a, b) => (key(a) < key(b) ? -1 : 1)),
+        : entries.length > 0 || root !== '/'
+          ? installedFrom(entries).toSorted((a, b) => (key(a) < key(b) ? -1 : 1))
+          : await readPackagesElsewhere(),
     components: readComponents(options.archiveRoot ?? join(root, DEFAULT_ARCHIVE_ROOT)),
     freeBytes: readFreeBytes(root),
   };

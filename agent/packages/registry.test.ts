@@ -6,14 +6,22 @@ import { PATCH_FORMATS } from '#manifests/schema';
 import { packageSystems, SYSTEM_FORMATS } from './index.ts';
 
 /** The folder of each package system. */
-const FOLDERS = { deb: 'apt', rpm: 'dnf', archive: 'archive' } as const;
+const FOLDERS = {
+  deb: 'apt',
+  rpm: 'dnf',
+  archive: 'archive',
+  msi: 'windows',
+  exe: 'windows',
+  msu: 'windows',
+  pkg: 'macos',
+} as const;
 
 test('folders and registry agree', () => {
   const folders = fs
     .readdirSync(import.meta.dirname, { withFileTypes: true })
     .filter((entry) => entry.isDirectory())
     .map(({ name }) => name);
-  assert.deepEqual(folders.toSorted(), Object.values(FOLDERS).toSorted());
+  assert.deepEqual(folders.toSorted(), [...new Set(Object.values(FOLDERS))].toSorted());
   assert.deepEqual(Object.keys(packageSystems).toSorted(), [...SYSTEM_FORMATS].toSorted());
   for (const format of SYSTEM_FORMATS) {
     assert.equal(packageSystems[format].format, format);

@@ -13,8 +13,8 @@ import type {
   Placement,
 } from '#manifests/schema';
 
-/** The package systems that exist, as `format` of a patch names them. Windows and macOS are not there yet. */
-export const SYSTEM_FORMATS = ['deb', 'rpm', 'archive'] as const;
+/** The package systems that exist, as `format` of a patch names them. */
+export const SYSTEM_FORMATS = ['deb', 'rpm', 'archive', 'msi', 'exe', 'msu', 'pkg'] as const;
 export type SystemFormat = (typeof SYSTEM_FORMATS)[number];
 
 /** One package that the decision wants on the host in this version. */
@@ -32,7 +32,7 @@ export interface InstallItem {
   /** Name of the entry of the catalog's `repositories`. */
   readonly repository: string;
   readonly patch: string;
-  readonly format: 'deb' | 'rpm' | 'archive';
+  readonly format: SystemFormat;
 }
 
 /** What of a service manager a component needs. */

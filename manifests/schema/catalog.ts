@@ -4,7 +4,7 @@ import { contentRef, count, document, line, list, moment, name, relativePath, sh
 
 export const CLASSIFICATIONS = ['security', 'bugfix', 'enhancement', 'other'] as const;
 export const SEVERITIES = ['critical', 'high', 'medium', 'low', 'informational', 'unspecified'] as const;
-export const PATCH_FORMATS = ['deb', 'rpm', 'archive'] as const;
+export const PATCH_FORMATS = ['deb', 'rpm', 'archive', 'msi', 'exe', 'msu', 'pkg'] as const;
 
 export const cveId = z.string().regex(/^CVE-\d{4}-\d{4,19}$/);
 
@@ -63,6 +63,8 @@ export const placement = z.strictObject({
     }),
     200,
   ).optional(),
+  /** Installers (msi, exe): arguments besides the usual ones, each by itself, never a shell line. */
+  arguments: list(line(500), 50).optional(),
 });
 export type Placement = z.infer<typeof placement>;
 

@@ -17,6 +17,11 @@ const COMPARATORS = {
   rpm: compareRpm,
   /** Own software, delivered as an archive: semantic versions. */
   archive: compareSemver,
+  msi: compareWindows,
+  exe: compareWindows,
+  msu: compareWindows,
+  /** Receipts of macOS: numbers in any count, sometimes letters. */
+  pkg: compareRpm,
   semver: compareSemver,
   windows: compareWindows,
 } as const satisfies Record<string, Comparator>;

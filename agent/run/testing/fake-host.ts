@@ -5,7 +5,13 @@ import { ALWAYS_OPEN, purposeState, setDigest } from '#manifests/decide';
 import { silentLog } from '#manifests/platform/log';
 import type { Group, Inventory } from '#manifests/schema';
 import { sha256Of } from '#manifests/schema';
-import type { InstallItem, InstallPlan, PackageSystem, SystemFormat } from '../../packages/index.ts';
+import {
+  type InstallItem,
+  type InstallPlan,
+  type PackageSystem,
+  SYSTEM_FORMATS,
+  type SystemFormat,
+} from '../../packages/index.ts';
 import type { WayBack } from '../../snapshot/index.ts';
 import { type FailPoint, noFailPoints } from '../failpoints.ts';
 import { openJournal } from '../journal.ts';
@@ -330,7 +336,7 @@ export function makeFakeHost(journalFile: string, group: Partial<Group> = {}, mo
       fetchPayloads: async () => undefined,
       say: () => undefined,
       hands: {
-        systems: { deb: system('deb'), rpm: system('rpm'), archive: system('archive') },
+        systems: Object.fromEntries(SYSTEM_FORMATS.map((format) => [format, system(format)])) as RunWorld['hands']['systems'],
         ways: [way],
         machine: () => ({ hardware: 'fake', system: null }),
         inventory: async () => host.inventory(),

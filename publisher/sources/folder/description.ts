@@ -13,7 +13,11 @@ import {
   SEVERITIES,
   sha256,
 } from '#manifests/schema';
-import { parseSemver } from '#manifests/versions';
+import { parseSemver, parseWindows } from '#manifests/versions';
+
+/** Formats that a folder can hold, and how the names of their files end. */
+export const FOLDER_FORMATS = ['archive', 'msi', 'exe', 'msu', 'pkg'] as const;
+const ENDINGS = { archive: /\.(?:tar\.gz|tgz)$/, msi: /\.msi$/i, exe: /\.exe$/i, msu: /\.msu$/i, pkg: /\.pkg$/i } as const;
 
 /** YAML reads `1.10` as a number and would lose the zero. */
 const version = z.string({ error: 'must be text: quote it, "1.10"' }).regex(/^[A-Za-z0-9.+~:^_-]{1,200}$/, {
@@ -24,34 +28,54 @@ export const description = z.strictObject({
   apiVersion: z.literal('patchferry/v1'),
   kind: z.literal('Patch'),
   metadata: z.strictObject({ name: patchPackage.shape.name }),
-  spec: z.strictObject({
-    version: version.refine((value) => parseSemver(value) !== null, { error: 'must be a semantic version, as "1.10.0"' }),
-    title: line(300),
-    classification: z.enum(CLASSIFICATIONS).default('other'),
-    severity: z.enum(SEVERITIES).default('unspecified'),
-    section: line(100).default(''),
-    priority: line(40).default(''),
-    cves: list(cveId, 10_000).default([]),
-    advisories: list(line(80), 100).default([]),
-    released: moment.optional(),
-    updated: moment.optional(),
-    /** Stopped before a version is switched on a host and started after it; owner and modes of what is unpacked. */
-    services: placement.shape.services,
-    owner: placement.shape.owner,
-    modes: placement.shape.modes,
-    packages: list(
-      z.strictObject({
-        /** Component; the patch's own name unless told. */
-        name: patchPackage.shape.name.optional(),
-        arch: patchPackage.shape.arch.default('all'),
-        /** A .tar.gz beside the description, or below it. */
-        file: relativePath.refine((file) => /\.(?:tar\.gz|tgz)$/.test(file), { error: 'must be a .tar.gz' }),
-        /** Checked when given. */
-        sha256: sha256.optional(),
-      }),
-      1_000,
-    ).min(1),
-  }),
+  spec: z
+    .strictObject({
+      /** What it is: an archive of own software, or an installer of Windows (msi, exe, msu) or macOS (pkg). */
+      format: z.enum(FOLDER_FORMATS).default('archive'),
+      version,
+      title: line(300),
+      classification: z.enum(CLASSIFICATIONS).default('other'),
+      severity: z.enum(SEVERITIES).default('unspecified'),
+      section: line(100).default(''),
+      priority: line(40).default(''),
+      cves: list(cveId, 10_000).default([]),
+      advisories: list(line(80), 100).default([]),
+      released: moment.optional(),
+      updated: moment.optional(),
+      /** Stopped before a version is switched on a host and started after it; owner and modes of what is unpacked. */
+      services: placement.shape.services,
+      owner: placement.shape.owner,
+      /** Of installers (msi, exe), besides the usual ones. */
+      arguments: placement.shape.arguments,
+      modes: placement.shape.modes,
+      packages: list(
+        z.strictObject({
+          /** Component; the patch's own name unless told. */
+          name: patchPackage.shape.name.optional(),
+          arch: patchPackage.shape.arch.default('all'),
+          /** A file beside the description, or below it. */
+          file: relativePath,
+          /** Checked when given. */
+          sha256: sha256.optional(),
+        }),
+        1_000,
+      ).min(1),
+    })
+    .superRefine(({ format, version, packages, services, owner, modes, arguments: extra }, problem) => {
+      const wrong = (path: (string | number)[], message: string) => problem.addIssue({ code: 'custom', path, message });
+      if (format === 'archive' && parseSemver(version) === null) wrong(['version'], 'must be a semantic version, as "1.10.0"');
+      if (format !== 'archive' && format !== 'pkg' && parseWindows(version) === null)
+        wrong(['version'], 'must be up to four numbers, as "23.1.0.0"');
+      for (const [nth, { file }] of packages.entries())
+        if (!ENDINGS[format].test(file))
+          wrong(['packages', nth, 'file'], format === 'archive' ? 'must be a .tar.gz' : `must be a .${format}`);
+      if (format !== 'archive')
+        for (const [name, value] of Object.entries({ services, owner, modes }))
+          if (value !== undefined) wrong([name], 'is for the format archive');
+      if (extra !== undefined && format !== 'msi' && format !== 'exe') wrong(['arguments'], 'is for msi and exe');
+      if (format === 'exe' && extra === undefined)
+        wrong(['arguments'], 'is needed: every vendor has other words for "quietly"');
+    }),
 });
 export type Description = z.infer<typeof description>;
 

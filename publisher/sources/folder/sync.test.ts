@@ -87,6 +87,38 @@ describe('folder of own software', () => {
     }
   });
 
+  it('installers of Windows and macOS by what they begin with, how they are named, and the arguments they need', async () => {
+    const text = (format: string, file: string, more = '') =>
+      `apiVersion: patchferry/v1\nkind: Patch\nmetadata: {name: viewer}\nspec: {format: ${format}, version: "24.1.20604", title: V, ${more}packages: [{file: ${file}}]}\n`;
+    const place = (yaml: string, file: string, bytes: readonly number[]) => {
+      fs.rmSync(inFolder('one'), { recursive: true });
+      fs.mkdirSync(inFolder('one'));
+      fs.writeFileSync(inFolder('one/patch.yaml'), yaml);
+      fs.writeFileSync(inFolder(`one/${file}`), Buffer.from([...bytes, 0, 0, 0, 0]));
+    };
+    const xar = [0x78, 0x61, 0x72, 0x21];
+    for (const [format, file, bytes, more] of [
+      ['msi', 'v.msi', [0xd0, 0xcf, 0x11, 0xe0], 'arguments: ["ADDLOCAL=ALL"], '],
+      ['exe', 'v.exe', [0x4d, 0x5a], 'arguments: [/S], '],
+      ['msu', 'v.msu', [0x4d, 0x53, 0x43, 0x46], ''],
+      ['pkg', 'v.pkg', xar, ''],
+    ] as const) {
+      place(text(format, file, more), file, bytes);
+      assert.equal((await sync()).patches[0]?.format, format);
+      place(text(format, file, more), file, [0x1f, 0x8b, 8]);
+      await assert.rejects(sync(), (error) => isFault(error, 'source.description') && /is not a/.test(error.message), format);
+    }
+    for (const [yaml, file] of [
+      [text('exe', 'v.exe'), 'v.exe'],
+      [text('msi', 'v.exe'), 'v.exe'],
+      [text('pkg', 'v.pkg', 'services: [a.service], '), 'v.pkg'],
+      [text('msu', 'v.msu', 'arguments: [/x], '), 'v.msu'],
+    ] as const) {
+      place(yaml, file, xar);
+      await assert.rejects(sync(), (error) => isFault(error, 'source.description'), yaml);
+    }
+  });
+
   it('a changed payload is a change', async () => {
     await sync();
     fs.writeFileSync(inFolder('one/own-tool-1.10.0.tar.gz'), gzipSync('another'));

@@ -104,7 +104,7 @@ async function toPatch(
   const packages: SourcePatch['packages'] = [];
   for (const item of spec.packages) {
     const path = posix.join(dirname(file), item.file);
-    const facts = await hashArchive(join(root, path), signal);
+    const facts = await hashPayload(join(root, path), spec.format, signal);
     if (facts.kind === 'wrong') problems.push(`${join(root, file)}: ${item.file} ${facts.says}`);
     else if (item.sha256 !== undefined && item.sha256 !== facts.sha256) {
       problems.push(`${join(root, file)}: ${item.file} has the SHA-256 ${facts.sha256}, not ${item.sha256}`);
@@ -121,7 +121,7 @@ async function toPatch(
   }
   return {
     id: `${metadata.name}@${spec.version}`,
-    format: 'archive',
+    format: spec.format,
     source: metadata.name,
     version: spec.version,
     title: spec.title,
@@ -140,15 +140,24 @@ async function toPatch(
 }
 
 /** What a host is told of services, owner and modes; nothing where the description says nothing. */
-function placementOf({ services, owner, modes }: Description['spec']): Pick<SourcePatch, 'placement'> {
-  const given = Object.entries({ services, owner, modes }).filter(([, value]) => value !== undefined);
+function placementOf({ services, owner, modes, arguments: extra }: Description['spec']): Pick<SourcePatch, 'placement'> {
+  const given = Object.entries({ services, owner, modes, arguments: extra }).filter(([, value]) => value !== undefined);
   return given.length === 0 ? {} : { placement: Object.fromEntries(given) };
 }
 
 type Hashed = { kind: 'hashed'; sha256: string; size: number } | { kind: 'wrong'; says: string };
 
-/** Hash and size of a payload; it must be a plain file (no link) that starts as gzip does (RFC 1952, 2.3.1). */
-async function hashArchive(path: string, signal: AbortSignal): Promise<Hashed> {
+/** How files of each format begin: gzip (RFC 1952, 2.3.1), compound files (MS-CFB 2.2), PE (MZ), cabinets (MS-CAB), xar. */
+const BEGINNINGS = {
+  archive: ['gzip', [0x1f, 0x8b, 8]],
+  msi: ['a package of Windows Installer', [0xd0, 0xcf, 0x11, 0xe0]],
+  exe: ['a program of Windows', [0x4d, 0x5a]],
+  msu: ['an update of Windows', [0x4d, 0x53, 0x43, 0x46]],
+  pkg: ['a flat package of macOS', [0x78, 0x61, 0x72, 0x21]],
+} as const;
+
+/** Hash and size of a payload; it must be a plain file (no link) that starts as its format does. */
+async function hashPayload(path: string, format: keyof typeof BEGINNINGS, signal: AbortSignal): Promise<Hashed> {
   const facts = fs.lstatSync(path, { throwIfNoEntry: false });
   if (facts === undefined) return { kind: 'wrong', says: 'is not there' };
   if (!facts.isFile()) return { kind: 'wrong', says: 'is not a plain file' };
@@ -156,7 +165,8 @@ async function hashArchive(path: string, signal: AbortSignal): Promise<Hashed> {
   const hash = createHash('sha256');
   let size = 0;
   for await (const chunk of fs.createReadStream(path, { highWaterMark: 1024 * 1024, signal }) as AsyncIterable<Buffer>) {
-    if (size === 0 && (chunk[0] !== 0x1f || chunk[1] !== 0x8b || chunk[2] !== 8)) return { kind: 'wrong', says: 'is not gzip' };
+    const [what, start] = BEGINNINGS[format];
+    if (size === 0 && start.some((byte, at) => chunk[at] !== byte)) return { kind: 'wrong', says: `is not ${what}` };
     hash.update(chunk);
     size += chunk.length;
   }
