@@ -32,7 +32,7 @@ export function parseRegQuery(text: string): Map<string, Map<string, string>> {
   const keys = new Map<string, Map<string, string>>();
   let current: Map<string, string> | undefined;
   for (const line of text.split(/\r?\n/)) {
-    if (/^HK/.test(line)) {
+    if (line.startsWith('HK')) {
       current = new Map();
       keys.set(line.trim(), current);
       continue;

@@ -25,7 +25,7 @@ function read({ code, stdout, stderr }: RunResult): InstallerSays {
 async function signature(file: string, execute: Execute): Promise<string | undefined> {
   const { code, stdout, stderr } = await execute('pkgutil', ['--check-signature', file]);
   const status = /^\s*Status: (.*)$/m.exec(stdout)?.[1] ?? stderr.trim().slice(-200);
-  return code === 0 && /^signed by /.test(status) ? undefined : status || 'pkgutil says nothing';
+  return code === 0 && status.startsWith('signed by ') ? undefined : status || 'pkgutil says nothing';
 }
 
 export const pkgKind: InstallerKind = {
