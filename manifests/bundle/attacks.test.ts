@@ -17,7 +17,8 @@ setTheStage();
 describe('S29 a bundle that is not for here, not of now, or not whole', () => {
   beforeEach(exportFolder);
 
-  test('S29 older than what is here', () => refused('bundle.older', {}, { lastSequence: 6 }));
+  test('S29 and trap 10: a stick older than what is here is refused, by the number that was remembered', () =>
+    refused('bundle.older', {}, { lastSequence: 6 }));
   test('S29 imported before: nothing to do', () => refused('bundle.current', {}, { lastSequence: 5 }));
   test('S29 of another site', () => refused('bundle.other-site', {}, { site: 'ward-8' }));
   test('S29 of the other direction', () => refused('bundle.other-kind', {}, { kind: 'return' }));
