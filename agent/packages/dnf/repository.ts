@@ -176,12 +176,25 @@ async function readMetadata(context: HostContext, dnf: DnfFolder): Promise<void>
     signal: context.signal,
     outputBytes: LIMITS.outputBytes,
   });
+  await endKeyAgents(context, dnf);
   if (result.code === 0) return;
   const says = lastWords(result);
   const signature = /gpg|signature|checksum/i.test(says);
   throw fault(signature ? 'vendor-signature' : 'dnf-failed', `dnf does not accept the vendor's metadata: ${says}`, {
     where: dnf.folder,
   });
+}
+
+/** Checking a signature leaves an agent of GnuPG running for each ring in the cache, and the file system busy with it. */
+async function endKeyAgents(context: HostContext, dnf: DnfFolder): Promise<void> {
+  const cache = join(dnf.folder, 'cache');
+  for (const name of fs.readdirSync(cache)) {
+    const ring = join(cache, name, 'pubring');
+    if (!fs.existsSync(ring)) continue;
+    const args = ['--homedir', seenByHost(context, ring), '--kill', 'all'];
+    // A host without gpgconf has no agent of this kind.
+    await hostCommand(context, 'gpgconf', args, { timeoutMs: LIMITS.queryMs }).catch(() => undefined);
+  }
 }
 
 /** dnf on this folder, reading only. */
