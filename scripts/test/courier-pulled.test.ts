@@ -19,7 +19,9 @@ import { type PulledStick, pulledStick } from './pulled-stick.ts';
 /** Of each loop; fewer by hand, while something is tried out. */
 const POINTS = Number(process.env['PATCHFERRY_POINTS'] ?? 100);
 /** Milliseconds one loop may take; a machine that is too slow ends it with a failure, never for ever. */
-const LOOP_MS = 240_000;
+const LOOP_MS = 600_000;
+/** A test holds two loops. */
+const BOUNDED = { timeout: 2 * LOOP_MS + 60_000 };
 const KILLS = 15;
 const RELAY = resolve(import.meta.dirname, '../../relay/main.ts');
 const KILL_AT = resolve(import.meta.dirname, '../../relay/testing/kill-at.ts');
@@ -135,13 +137,13 @@ async function withRelay() {
   const waiting = () => filesOf(relay.folders.inbox).some((file) => /enrolments.*\.pfe$/.test(file));
   await until('the enrolment to get its file', 10, () => (waiting() ? true : undefined));
   await served.stop();
-  await world.publisher.addRelease('1.1.0', randomBytes(9 * 1024 * 1024)); // several chunks
+  await world.publisher.addRelease('1.1.0', randomBytes(5 * 1024 * 1024)); // several chunks
   await world.publish(0, 'source', 'sync');
   await world.publish(0, 'publish', '--payloads', 'all');
   return { world, relay, stick };
 }
 
-test(`a stick pulled at ${POINTS} moments of a publisher's exchange, and at ${POINTS} of a collect`, async (t) => {
+test(`a stick pulled at ${POINTS} moments of a publisher's exchange, and at ${POINTS} of a collect`, BOUNDED, async (t) => {
   const { world, relay, stick } = await withRelay();
   const { home } = world.publisher;
   assert.equal((await relay.run('export', stick)).exit, 0);
@@ -173,7 +175,7 @@ test(`a stick pulled at ${POINTS} moments of a publisher's exchange, and at ${PO
   );
 });
 
-test(`a stick pulled at ${POINTS} moments of a relay's visit, and at ${POINTS} of its export alone`, async (t) => {
+test(`a stick pulled at ${POINTS} moments of a relay's visit, and at ${POINTS} of its export alone`, BOUNDED, async (t) => {
   const { world, relay, stick } = await withRelay();
   const ward = join(world.folder, 'ward-7');
   await t.test('export', (inner) =>
@@ -209,64 +211,68 @@ test(`a stick pulled at ${POINTS} moments of a relay's visit, and at ${POINTS} o
   );
 });
 
-test(`a stick pulled at ${POINTS} moments of a host's import without any relay, and at ${POINTS} of its export`, async (t) => {
-  const world = await open();
-  const { stick } = world;
-  await world.publish(0, 'publish', '--payloads', 'all');
-  const key = await world.agent('pump', 'courier', 'key', '--site', 'pump-3');
-  await world.publish(0, 'bundle', 'site', 'add', key.out.trim());
-  await world.publish(0, 'bundle', 'stick', stick, '--label', 'red');
-  await world.publish(0, 'bundle', 'exchange', stick);
-  assert.equal((await world.agent('pump', 'import', stick)).exit, 0);
-  const home = join(world.folder, 'agent pump');
-  const repository = join(home, 'state', 'courier', 'repository');
-  const code = String((await world.publisher.json('agent', 'invite', '--group', 'all'))['code']);
-  await world.agent('pump', 'enroll', '--code', code, '--relay', repository, '--root', world.publisher.root);
-  await world.publisher.addRelease('1.1.0', randomBytes(9 * 1024 * 1024));
-  await world.publish(0, 'source', 'sync');
-  await world.publish(0, 'publish', '--payloads', 'all');
-  const agent = async (...words: string[]): Promise<Ended> => {
-    let out = '';
-    let err = '';
-    const streams = {
-      out: (text: string) => void (out += text),
-      err: (text: string) => void (err += text),
-      errIsTerminal: false,
+test(
+  `a stick pulled at ${POINTS} moments of a host's import without any relay, and at ${POINTS} of its export`,
+  BOUNDED,
+  async (t) => {
+    const world = await open();
+    const { stick } = world;
+    await world.publish(0, 'publish', '--payloads', 'all');
+    const key = await world.agent('pump', 'courier', 'key', '--site', 'pump-3');
+    await world.publish(0, 'bundle', 'site', 'add', key.out.trim());
+    await world.publish(0, 'bundle', 'stick', stick, '--label', 'red');
+    await world.publish(0, 'bundle', 'exchange', stick);
+    assert.equal((await world.agent('pump', 'import', stick)).exit, 0);
+    const home = join(world.folder, 'agent pump');
+    const repository = join(home, 'state', 'courier', 'repository');
+    const code = String((await world.publisher.json('agent', 'invite', '--group', 'all'))['code']);
+    await world.agent('pump', 'enroll', '--code', code, '--relay', repository, '--root', world.publisher.root);
+    await world.publisher.addRelease('1.1.0', randomBytes(5 * 1024 * 1024));
+    await world.publish(0, 'source', 'sync');
+    await world.publish(0, 'publish', '--payloads', 'all');
+    const agent = async (...words: string[]): Promise<Ended> => {
+      let out = '';
+      let err = '';
+      const streams = {
+        out: (text: string) => void (out += text),
+        err: (text: string) => void (err += text),
+        errIsTerminal: false,
+      };
+      return { exit: await runCommandLine(agentProgram, [...words, '--config', join(home, 'agent.yaml')], streams), out, err };
     };
-    return { exit: await runCommandLine(agentProgram, [...words, '--config', join(home, 'agent.yaml')], streams), out, err };
-  };
-  await t.test('export', (inner) =>
-    pull(inner, {
-      stick,
-      folders: [stick, home],
-      command: () => agent('export', stick),
-      whenOut: async () => void (await onlyWhole(stick)),
-      async atLast() {
-        assert.equal(await onlyWhole(stick), 2);
-      },
-    }),
-  );
-  await world.publish(0, 'bundle', 'exchange', stick);
-  const timestamp = () => fs.readFileSync(join(repository, 'metadata', 'timestamp.json'), 'utf8');
-  const old = timestamp();
-  const payloads = () => filesOf(join(repository, 'payloads')).filter((file) => /\/[0-9a-f]{64}$/.test(file)).length;
-  await t.test('import and the answers', (inner) =>
-    pull(inner, {
-      stick,
-      folders: [stick, home],
-      command: () => agent('import', stick),
-      whenOut() {
-        assert.ok(timestamp() === old || payloads() >= 1, 'the old state or the whole new one');
-      },
-      async atLast() {
-        assert.notEqual(timestamp(), old);
-        assert.equal(await onlyWhole(stick), 2);
-        const whole = await agent('import', stick);
-        assert.ok([0, 3].includes(whole.exit));
-      },
-    }),
-  );
-});
+    await t.test('export', (inner) =>
+      pull(inner, {
+        stick,
+        folders: [stick, home],
+        command: () => agent('export', stick),
+        whenOut: async () => void (await onlyWhole(stick)),
+        async atLast() {
+          assert.equal(await onlyWhole(stick), 2);
+        },
+      }),
+    );
+    await world.publish(0, 'bundle', 'exchange', stick);
+    const timestamp = () => fs.readFileSync(join(repository, 'metadata', 'timestamp.json'), 'utf8');
+    const old = timestamp();
+    const payloads = () => filesOf(join(repository, 'payloads')).filter((file) => /\/[0-9a-f]{64}$/.test(file)).length;
+    await t.test('import and the answers', (inner) =>
+      pull(inner, {
+        stick,
+        folders: [stick, home],
+        command: () => agent('import', stick),
+        whenOut() {
+          assert.ok(timestamp() === old || payloads() >= 1, 'the old state or the whole new one');
+        },
+        async atLast() {
+          assert.notEqual(timestamp(), old);
+          assert.equal(await onlyWhole(stick), 2);
+          const whole = await agent('import', stick);
+          assert.ok([0, 3].includes(whole.exit));
+        },
+      }),
+    );
+  },
+);
 
 test('S33 an import killed at writes, renames and flushes all along its way: old or new, and the same command goes on', async (t) => {
   const next = random(seed);
