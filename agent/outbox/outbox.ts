@@ -71,6 +71,43 @@ export function openOutbox({ journal, folder, keys, failPoint }: OutboxOptions):
     }
   };
 
+  /** Sends these results, in order, to the first relay that takes them; what one does not take, the next one is asked for. */
+  async function send(
+    rows: readonly ResultRow[],
+    relays: readonly Origin[],
+    now: number,
+    signal: AbortSignal | undefined,
+    onNoPosts: ((relay: Origin) => void) | undefined,
+  ): Promise<{ sent: number; says: string | null }> {
+    let sent = 0;
+    let says: string | null = null;
+    for (const relay of relays) {
+      try {
+        for (const row of rows.slice(sent)) {
+          const bytes = bytesOf(row);
+          if (bytes === undefined) {
+            if (row.file !== null) fs.rmSync(join(folder, row.file), { force: true }); // the next seal makes it anew
+            return { sent, says: `the envelope of result ${row.sequence} is damaged on disk; it is sealed again` };
+          }
+          const answer = await relay.post('inbox/results', bytes, { signal });
+          failPoint('outbox.posted');
+          if (NO_POSTS.includes(answer.status)) onNoPosts?.(relay);
+          if (answer.status !== 200 && answer.status !== 201) {
+            says = `${relay.name} does not take result ${row.sequence}: ${answer.status} ${cleanText(Buffer.from(answer.body).toString('utf8'), 300)}`;
+            break;
+          }
+          results.sent(row.sequence, now, relay.name);
+          sent += 1;
+        }
+        if (sent === rows.length) return { sent, says: null };
+      } catch (error) {
+        if (signal?.aborted === true) throw error;
+        says = oneLine(`${relay.name}: ${(error as Error).message}`);
+      }
+    }
+    return { sent, says };
+  }
+
   return {
     applyAck(ack, stamp) {
       const lost = journal.meta('chain.lost') !== undefined;
@@ -149,35 +186,19 @@ export function openOutbox({ journal, folder, keys, failPoint }: OutboxOptions):
         return now - row.sent_at >= wait || now < row.sent_at; // sent while the clock was ahead
       });
       if (due.length === 0) return { sent: 0, left: 0, says: null };
+      const batch = due.slice(0, OUTBOX_LIMITS.perUpload);
       let sent = 0;
       let says: string | null =
         relays.length === 0 ? 'no relay takes results: `agent export DIR` writes them for a courier' : null;
-      for (const relay of relays) {
-        try {
-          for (const row of due.slice(sent, OUTBOX_LIMITS.perUpload)) {
-            const bytes = bytesOf(row);
-            if (bytes === undefined) {
-              if (row.file !== null) fs.rmSync(join(folder, row.file), { force: true }); // the next seal makes it anew
-              says = `the envelope of result ${row.sequence} is damaged on disk; it is sealed again`;
-              break;
-            }
-            const answer = await relay.post('inbox/results', bytes, { signal });
-            failPoint('outbox.posted');
-            if (NO_POSTS.includes(answer.status)) onNoPosts?.(relay);
-            if (answer.status !== 200 && answer.status !== 201) {
-              says = `${relay.name} does not take result ${row.sequence}: ${answer.status} ${cleanText(Buffer.from(answer.body).toString('utf8'), 300)}`;
-              break;
-            }
-            results.sent(row.sequence, now, relay.name);
-            sent += 1;
-          }
-          if (sent === Math.min(due.length, OUTBOX_LIMITS.perUpload)) return { sent, left: due.length - sent, says: null };
-        } catch (error) {
-          if (signal?.aborted === true) throw error;
-          says = oneLine(`${relay.name}: ${(error as Error).message}`);
-        }
+      // A relay that took a result and never brought it on is asked last for it: it may be lost, or swallow what it is given.
+      for (const last of new Set(batch.map(({ sent_to }) => sent_to))) {
+        const rows = batch.filter(({ sent_to }) => sent_to === last);
+        const places = [...relays.filter(({ name }) => name !== last), ...relays.filter(({ name }) => name === last)];
+        const done = await send(rows, places, now, signal, onNoPosts);
+        sent += done.sent;
+        says = done.says ?? says;
       }
-      return { sent, left: due.length - sent, says };
+      return { sent, left: due.length - sent, says: sent === batch.length ? null : says };
     },
 
     exportTo(target) {

@@ -90,7 +90,7 @@ export async function syncOnce(request: SyncRequest): Promise<SyncOutcome> {
 export function isRefusal(error: { code: string }): boolean {
   return (
     /^(?:trust|document|repository|recall)\./.test(error.code) ||
-    /^transfer\.(?:hash|size|too-large|portal|range)$/.test(error.code)
+    /^transfer\.(?:hash|size|too-large|portal|range|redirect|encoding|tls)$/.test(error.code)
   );
 }
 

@@ -55,8 +55,16 @@ export async function bringPayloads(evaluation: Evaluation, fetching: Fetching):
     return false;
   }
   try {
+    const began = clock.now();
     await world.fetchPayloads(packages, signal);
     journal.backOff.clear(name);
+    // another relay had them: what the first one sent has to be known all the same
+    for (const { relay, lastFailure } of agent.relays.report().relays) {
+      if (lastFailure === null || Date.parse(lastFailure.at) + 1_000 < began || !isRefusal(lastFailure)) continue;
+      const { code, says } = lastFailure;
+      tally.says.push(`${relay}: ${code}: ${oneLine(says, 300)}`);
+      tellAlert(journal, { code, message: `${relay}: ${says}`, where: null }, tally.stamp(boot), clock.now());
+    }
     return true;
   } catch (error) {
     if (signal.aborted || !isFault(error)) throw error;

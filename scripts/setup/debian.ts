@@ -6,7 +6,7 @@ import { run } from '#manifests/platform/process';
 export const DEBIAN_PACKAGES = {
   hosts: ['mmdebstrap', 'btrfs-progs', 'systemd-container', 'iproute2', 'ca-certificates', 'debian-archive-keyring'],
   media: ['dosfstools', 'fusefat', 'mtools'],
-  tests: ['strace', 'libdpkg-perl', 'rpm', 'createrepo-c', 'gpg', 'gpg-agent', 'gpgv', 'xz-utils', 'chromium'],
+  tests: ['strace', 'libdpkg-perl', 'rpm', 'createrepo-c', 'gpg', 'gpg-agent', 'gpgv', 'xz-utils', 'chromium', 'nginx-light'],
   build: ['binutils'],
   trust: ['softhsm2', 'opensc'],
   store: ['swift-proxy', 'swift-account', 'swift-container', 'swift-object', 'memcached'],
