@@ -203,7 +203,7 @@ async function stop(pid: number | undefined): Promise<void> {
 }
 
 /** Three numbers of a /24 in our own range that no interface here uses. */
-function freeSubnet(): string {
+export function freeSubnet(): string {
   const routes = fs.readFileSync('/proc/net/fib_trie', 'utf8');
   for (let attempt = 0; attempt < 200; attempt += 1) {
     const subnet = `10.213.${1 + ((randomBytes(1)[0] ?? 0) % 250)}`;
