@@ -145,7 +145,7 @@ const rows: readonly Row[] = [
         const socket = response.socket;
         socket?.write('HTTP/1.1 200 OK\r\n');
         const more = () => {
-          while (socket?.writable === true && socket.write(`x-${'y'.repeat(60)}: ${'z'.repeat(4_000)}\r\n`));
+          for (let room = true; room; ) room = socket?.write(`x-${'y'.repeat(60)}: ${'z'.repeat(4_000)}\r\n`) ?? false;
         };
         socket?.on('drain', more);
         more();
@@ -272,11 +272,9 @@ const rows: readonly Row[] = [
     code: /transfer\.hash/,
     exit: 5,
     attack: cutThen(({ response }, start, bytes) => {
-      if (start === 0) return void response.writeHead(200).end(Buffer.alloc(bytes.length, 1));
       const range = `bytes ${start}-${bytes.length - 1}/${bytes.length}`;
-      response
-        .writeHead(206, { etag: `"${sha256Of(bytes)}"`, 'content-range': range })
-        .end(Buffer.alloc(bytes.length - start, 1));
+      const headers = start === 0 ? {} : { etag: `"${sha256Of(bytes)}"`, 'content-range': range };
+      response.writeHead(start === 0 ? 200 : 206, headers).end(Buffer.alloc(bytes.length - start, 1));
     }),
     genuineDocuments: true,
     afterACut: true,

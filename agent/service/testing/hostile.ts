@@ -13,7 +13,7 @@ export interface Asked {
   /** The true bytes; undefined when there are none. */
   readonly bytes: Buffer | undefined;
   /** Answers as an honest relay does, with these bytes. */
-  serve(bytes: Buffer | undefined): void;
+  readonly serve: (bytes: Buffer | undefined) => void;
 }
 
 /** Answers a request and says true, or leaves it to the honest part. */
