@@ -93,7 +93,7 @@ test('past hard expiry a host still knows its halts and recalls', async () => {
     await host.enrol();
     await host.publish({ releases: [ONE] });
     assert.equal((await host.agent(['once'])).code, 0);
-    const expires = Date.now() + 6_000;
+    const expires = Date.now() + 15_000; // long enough for a slow machine to publish and poll once
     await host.publish({
       releases: [ONE],
       stops: [HALT, { ...RECALL, patches: ['tool@1.0.0'] }],
