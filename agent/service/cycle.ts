@@ -253,7 +253,8 @@ class Cycle {
   /** Looks at the host again, tells what it is now, and gives back what no longer has to be kept. */
   async #afterCommit(before: Evaluation): Promise<void> {
     const after = await this.#look();
-    const left = after.install.filter((patch) => before.install.includes(patch));
+    const failed = new Set(after.findings.filter(({ state }) => state === 'FAILED').map(({ patch }) => patch));
+    const left = after.install.filter((patch) => before.install.includes(patch) && !failed.has(patch));
     if (left.length > 0) this.#tally.says.push(`${left.length} patches of the set are left for the next window`);
     await sweep(this.#agent, this.#view, this.#world);
   }

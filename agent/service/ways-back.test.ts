@@ -72,7 +72,7 @@ describe('runs that can be taken back', () => {
     assert.deepEqual([host.tool(), helper()], ['two', true], 'another set');
   });
 
-  test('asked before starting: whether it can be taken back, what that costs and what would not come back', async () => {
+  test('trap 25, asked before starting: whether it can be taken back, what that costs and what would not come back', async () => {
     await host.publish({ releases: [{ version: '2.5.0', content: 'two and a half' }, aid] });
     await host.agent(['once'], { PATCHFERRY_FAILPOINT: 'Stage.entered' }); // only the news, nothing installed
     const { out, err } = await host.agent(['plan', '--download', '--json']);

@@ -34,7 +34,7 @@ function assertComplete(outcome: Awaited<ReturnType<Stage['take']>>): asserts ou
   );
 }
 
-test('a folder of parts, in a folder with blanks and other letters: every file arrives', async () => {
+test('trap 18, a folder of parts, in a folder with blanks and other letters: every file arrives', async () => {
   fresh();
   const draft = await stage.draft();
   const filled = await stage.fill(draft);

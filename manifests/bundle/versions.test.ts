@@ -57,7 +57,7 @@ after(() => fs.rmSync(scratch, { recursive: true, force: true }));
 for (const version of [1, 2]) {
   const index = join(FIXTURES, `version-${version}`, 'ward-7-000003-content.pfb.json');
 
-  test(`a bundle written by format version ${version} is imported`, async () => {
+  test(`trap 16: a bundle written by format version ${version} is imported`, async () => {
     const accept = { keys: [pair.publicKey], kind: 'content' as const, site: 'ward-7', lastSequence: 2, now: AT };
     const outcome = await importBundle({ index, staging: join(scratch, `staging ${version}`), accept, medium: 'none' });
     assert.equal(outcome.kind, 'complete');

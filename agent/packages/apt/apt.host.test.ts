@@ -184,7 +184,7 @@ describe('installing on a real Debian', { skip }, () => {
     assert.equal(status(root), statusBefore);
   });
 
-  test('a catalog that lies about a hash is caught before anything is fetched', async () => {
+  test('trap 27: a catalog that lies about a hash is caught before anything is fetched', async () => {
     const { context, items } = await tree();
     const lying = items.map((item, at) => (at === 0 ? { ...item, sha256: '0'.repeat(64) } : item));
     await assert.rejects(deb.plan(lying, STRICT, context), { code: 'packages.vendor-mismatch' });
