@@ -33,7 +33,11 @@ export interface PutBackOutcome {
   readonly failed: string[];
 }
 
-const millisOf = (entry: Entry) => Number(BigInt(entry.mtime) / 1_000n) / 1_000_000; // seconds with microseconds, as utimes takes them
+/**
+ * Seconds as `utimes` takes them: a double, good to about a quarter of a microsecond today, of which the system keeps what is
+ * below. Half a microsecond more makes that the right microsecond, never the one before.
+ */
+const secondsOf = (entry: Entry) => (Number(BigInt(entry.mtime) / 1_000n) + 0.5) / 1_000_000;
 
 /** The topmost folder on the same file system as `path` (or as its nearest folder that exists). */
 function mountTop(context: HostContext, path: string): string {
@@ -196,7 +200,7 @@ function setFolder(context: HostContext, path: string, before: ReadonlyMap<strin
   if (is === undefined || !is.isDirectory()) return;
   if (Number(is.uid) !== was.uid || Number(is.gid) !== was.gid) fs.chownSync(live, was.uid, was.gid);
   if ((Number(is.mode) & 0o7777) !== was.mode) fs.chmodSync(live, was.mode);
-  if (isInRoots(path) && String(is.mtimeNs) !== was.mtime) fs.utimesSync(live, millisOf(was), millisOf(was));
+  if (isInRoots(path) && String(is.mtimeNs) !== was.mtime) fs.utimesSync(live, secondsOf(was), secondsOf(was));
 }
 
 /** Looks again: everything that can be told without reading contents is as before, and nothing is there that was not. */
