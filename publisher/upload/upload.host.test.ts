@@ -44,7 +44,7 @@ describe('a real object store', { skip: lacking ?? false }, () => {
       },
     );
     await lab.prepare();
-    await lab.addRelease('1.0.0');
+    await lab.addRelease('1.0.1');
     for (const words of [['source', 'sync'], ['publish']]) assert.equal((await lab.run(...words)).exit, 0);
   });
   after(() => {
