@@ -1,9 +1,7 @@
 // What an apt source remembers between runs: the InRelease it accepted last. It is what a replayed older one is held against.
-import { join } from 'node:path';
 import { z } from 'zod';
-import { readFileBounded, writeFileAtomic } from '#manifests/platform/files';
 import { count, line, moment, sha256 } from '#manifests/schema';
-import { fault, SOURCE_LIMITS } from '../faults.ts';
+import { stateFile } from '../state.ts';
 
 const state = z.strictObject({
   schema: z.literal('patchferry/apt-source-state'),
@@ -23,20 +21,4 @@ const state = z.strictObject({
 });
 export type AptState = z.infer<typeof state>;
 
-const fileIn = (folder: string) => join(folder, 'state.json');
-
-/** Undefined when nothing was accepted yet. @throws source.state when there is a record that cannot be read */
-export function readState(folder: string): AptState | undefined {
-  const where = fileIn(folder);
-  const bytes = readFileBounded(where, SOURCE_LIMITS.stateBytes);
-  if (bytes === undefined) return undefined;
-  try {
-    return state.parse(JSON.parse(Buffer.from(bytes).toString('utf8')));
-  } catch (cause) {
-    throw fault('state', `${where} is not readable as what was accepted last`, { where, cause });
-  }
-}
-
-export function writeState(folder: string, value: AptState): void {
-  writeFileAtomic(fileIn(folder), `${JSON.stringify(value, undefined, 2)}\n`);
-}
+export const { read: readState, write: writeState } = stateFile(state);

@@ -6,14 +6,14 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { silentLog } from '#manifests/platform/log';
 import { type Origin, openOrigin } from '#manifests/transfer';
+import { beginRun, makeOwedReboot, takeUp } from '../../agent/run/engine.ts';
+import { type FakeHost, makeFakeHost } from '../../agent/run/testing/fake-host.ts';
+import { askAgainAt, giveLeaseBack, withLeases } from '../../agent/service/lease.ts';
+import { startRelay as startOther } from '../../agent/service/testing/relay.ts';
 import { startRelay } from '../../relay/run.ts';
 import { relaySettings } from '../../relay/settings.ts';
 import { groupTarget } from '../../relay/testing/group.ts';
 import { makeAgent, makePublisher, type TestAgent } from '../../relay/testing/repository.ts';
-import { beginRun, makeOwedReboot, takeUp } from '../run/engine.ts';
-import { type FakeHost, makeFakeHost } from '../run/testing/fake-host.ts';
-import { askAgainAt, giveLeaseBack, withLeases } from './lease.ts';
-import { startRelay as startOther } from './testing/relay.ts';
 
 const root = fs.mkdtempSync(join(tmpdir(), 'patchferry-turns-'));
 const closing: (() => unknown)[] = [() => fs.rmSync(root, { recursive: true, force: true })];
