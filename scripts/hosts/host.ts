@@ -4,15 +4,10 @@ import { randomBytes } from 'node:crypto';
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { type Launched, launch, type RunResult, run, runOrThrow } from '#manifests/platform/process';
+import { childOf, type Holdings, nameOf, stopMachine } from './holdings.ts';
 
 const COMMAND_MS = 120_000;
 const BOOT_MS = 120_000;
-
-interface HostRecord {
-  pid?: number | undefined;
-  namespace?: string | undefined;
-  link?: string | undefined;
-}
 
 export class TestHost {
   readonly name: string;
@@ -23,9 +18,11 @@ export class TestHost {
   readonly gateway: string;
   readonly #namespace: string;
   readonly #link: string;
-  readonly #record: string;
+  readonly #holdings: Holdings;
   readonly #log: string;
   #machine: Launched | undefined;
+  /** The same as a holding. */
+  #name: string | undefined;
   #init: number | undefined;
 
   private constructor(
@@ -33,6 +30,7 @@ export class TestHost {
     root: string,
     folder: string,
     network: { namespace: string; link: string; subnet: string },
+    holdings: Holdings,
   ) {
     this.name = name;
     this.root = root;
@@ -40,16 +38,17 @@ export class TestHost {
     this.#link = network.link;
     this.gateway = `${network.subnet}.1`;
     this.address = `${network.subnet}.2`;
-    this.#record = join(folder, `${name}.host.json`);
+    this.#holdings = holdings;
     this.#log = join(folder, `${name}.console`);
   }
 
   /** Makes the namespace and the line; the host is not booted yet. */
-  static async create(name: string, root: string, folder: string): Promise<TestHost> {
+  static async create(name: string, root: string, folder: string, holdings: Holdings): Promise<TestHost> {
     const tag = randomBytes(3).toString('hex');
     const network = { namespace: `pf-${tag}`, link: `pf${tag}`, subnet: freeSubnet() };
-    const host = new TestHost(name, root, folder, network);
-    host.#note();
+    const host = new TestHost(name, root, folder, network, holdings);
+    holdings.add('namespaces', network.namespace);
+    holdings.add('links', network.link);
     const ip = (...args: string[]) => runOrThrow('ip', args, { timeoutMs: COMMAND_MS });
     await ip('netns', 'add', network.namespace);
     await ip('link', 'add', network.link, 'type', 'veth', 'peer', 'name', 'line0', 'netns', network.namespace);
@@ -71,7 +70,8 @@ export class TestHost {
       `--network-namespace-path=/run/netns/${this.#namespace}`,
     );
     this.#machine = await launch('systemd-nspawn', args, { logFile: this.#log });
-    this.#note();
+    this.#name = nameOf(this.#machine.pid);
+    this.#holdings.add('machines', this.#name);
     const until = performance.now() + BOOT_MS;
     let ended = false;
     void this.#machine.ended.then(() => {
@@ -136,70 +136,33 @@ export class TestHost {
     const how = await Promise.race([machine.ended, late]);
     clearTimeout(timer);
     if (how === 'late') throw new Error(`host ${this.name} did not go down within ${withinMs / 1000} s`);
-    this.#machine = undefined;
-    this.#init = undefined;
+    this.#forget();
     await this.boot();
   }
 
   /** Kills everything in the host at once, as when the plug is pulled. The tree stays as it is at that instant. */
   async powerCut(): Promise<void> {
-    await stop(this.#machine?.pid);
+    if (this.#name !== undefined) await stopMachine(this.#name);
     this.#machine?.kill('SIGKILL');
     await this.#machine?.ended;
-    this.#machine = undefined;
-    this.#init = undefined;
-    this.#note();
+    this.#forget();
   }
 
   /** Stops the host and deletes its namespace and line; its tree goes with the lab. Never throws. */
   async close(): Promise<void> {
     await this.powerCut().catch(() => undefined);
-    await TestHost.remove({ namespace: this.#namespace, link: this.#link });
+    await run('ip', ['link', 'delete', this.#link], { timeoutMs: COMMAND_MS });
+    await run('ip', ['netns', 'delete', this.#namespace], { timeoutMs: COMMAND_MS });
+    this.#holdings.drop('links', this.#link);
+    this.#holdings.drop('namespaces', this.#namespace);
   }
 
-  /** Clears what is left of a host by what was noted of it. */
-  static async remove(record: HostRecord): Promise<void> {
-    await stop(record.pid);
-    if (record.link !== undefined) await run('ip', ['link', 'delete', record.link], { timeoutMs: COMMAND_MS });
-    if (record.namespace !== undefined) await run('ip', ['netns', 'delete', record.namespace], { timeoutMs: COMMAND_MS });
+  #forget(): void {
+    if (this.#name !== undefined) this.#holdings.drop('machines', this.#name);
+    this.#machine = undefined;
+    this.#name = undefined;
+    this.#init = undefined;
   }
-
-  #note(): void {
-    const record: HostRecord = { pid: this.#machine?.pid, namespace: this.#namespace, link: this.#link };
-    fs.writeFileSync(this.#record, JSON.stringify(record));
-  }
-}
-
-/** First child of a process: of nspawn, the host's PID 1. */
-function childOf(pid: number): number | undefined {
-  try {
-    const first = fs.readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ')[0];
-    return first === undefined || first === '' ? undefined : Number(first);
-  } catch {
-    return undefined;
-  }
-}
-
-/** Kills nspawn and the host's PID 1 (with which the kernel kills all else in the host), and waits until both are gone. */
-async function stop(pid: number | undefined): Promise<void> {
-  if (pid === undefined) return;
-  const members = [childOf(pid), pid].filter((member) => member !== undefined);
-  for (const member of members) {
-    try {
-      process.kill(member, 'SIGKILL');
-    } catch {
-      // already gone
-    }
-  }
-  const isThere = (member: number) => {
-    try {
-      return !/^State:\s+[ZX]/m.test(fs.readFileSync(`/proc/${member}/status`, 'utf8'));
-    } catch {
-      return false;
-    }
-  };
-  const until = performance.now() + 20_000;
-  while (members.some(isThere) && performance.now() < until) await new Promise((resolve) => setTimeout(resolve, 50));
 }
 
 /** Three numbers of a /24 in our own range that no interface here uses. */

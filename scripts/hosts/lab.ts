@@ -4,8 +4,9 @@ import { randomBytes } from 'node:crypto';
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { run, runOrThrow } from '#manifests/platform/process';
+import { runOrThrow } from '#manifests/platform/process';
 import { staleDebianTar, type TreeKind } from './base.ts';
+import { Holdings } from './holdings.ts';
 import { TestHost } from './host.ts';
 
 export interface LabOptions {
@@ -19,7 +20,6 @@ export interface LabOptions {
   readonly say?: (line: string) => void;
 }
 
-const REGISTER = '/run/patchferry-labs';
 const COMMAND_MS = 300_000;
 
 export class Lab {
@@ -27,24 +27,25 @@ export class Lab {
   /** Mount point of the private file system. */
   readonly disk: string;
   readonly fileSystem: 'btrfs' | 'ext4';
+  /** Tests note here what they make beside the lab, so that it is given back with it. */
+  readonly holdings: Holdings;
   readonly #hosts: TestHost[] = [];
-  readonly #register: string;
 
-  private constructor(folder: string, fileSystem: 'btrfs' | 'ext4') {
+  private constructor(folder: string, fileSystem: 'btrfs' | 'ext4', holdings: Holdings) {
     this.folder = folder;
     this.disk = join(folder, 'disk');
     this.fileSystem = fileSystem;
-    this.#register = join(REGISTER, `${process.pid}-${folder.split('/').at(-1)}`);
+    this.holdings = holdings;
+    holdings.add('folders', folder);
+    holdings.add('mounts', this.disk);
   }
 
   /** Makes the lab: a few seconds when the stale tree is cached. */
   static async open(options: LabOptions = {}): Promise<Lab> {
-    await removeAbandonedLabs();
+    const holdings = await Holdings.open();
     const say = options.say ?? (() => undefined);
     const tar = await staleDebianTar(options.release ?? 'bookworm', say, options.tree);
-    const lab = new Lab(fs.mkdtempSync(join(tmpdir(), 'patchferry-lab-')), options.fileSystem ?? 'btrfs');
-    fs.mkdirSync(REGISTER, { recursive: true });
-    fs.writeFileSync(lab.#register, lab.folder);
+    const lab = new Lab(fs.mkdtempSync(join(tmpdir(), 'patchferry-lab-')), options.fileSystem ?? 'btrfs', holdings);
     try {
       const image = join(lab.folder, 'disk.img');
       await runOrThrow('truncate', ['-s', `${options.sizeMiB ?? 12_288}M`, image], { timeoutMs: COMMAND_MS });
@@ -73,7 +74,7 @@ export class Lab {
     else await runOrThrow('cp', ['-a', base, root], { timeoutMs: COMMAND_MS });
     fs.writeFileSync(join(root, 'etc/hostname'), `${name}\n`);
     fs.writeFileSync(join(root, 'etc/machine-id'), `${randomBytes(16).toString('hex')}\n`);
-    const host = await TestHost.create(name, root, this.folder);
+    const host = await TestHost.create(name, root, this.folder, this.holdings);
     this.#hosts.push(host);
     return host;
   }
@@ -81,43 +82,10 @@ export class Lab {
   /** Stops all hosts and gives everything back. Never throws; may be called twice. */
   async close(): Promise<void> {
     for (const host of this.#hosts) await host.close();
-    await dismantle(this.folder);
-    fs.rmSync(this.#register, { force: true });
+    await this.holdings.close();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
-  }
-}
-
-async function dismantle(folder: string): Promise<void> {
-  const disk = join(folder, 'disk');
-  for (let attempt = 0; attempt < 10; attempt += 1) {
-    const mounted = fs.readFileSync('/proc/self/mounts', 'utf8').includes(` ${disk} `);
-    if (!mounted) break;
-    const last = attempt === 9;
-    await run('umount', last ? ['--lazy', disk] : [disk], { timeoutMs: COMMAND_MS });
-    if (!last) await new Promise((resolve) => setTimeout(resolve, 200));
-  }
-  fs.rmSync(folder, { recursive: true, force: true });
-}
-
-/** Clears what labs of killed processes left behind: hosts, namespaces, mounts, files. */
-async function removeAbandonedLabs(): Promise<void> {
-  for (const entry of fs.existsSync(REGISTER) ? fs.readdirSync(REGISTER) : []) {
-    const pid = Number(entry.split('-')[0]);
-    if (fs.existsSync(`/proc/${pid}`)) continue;
-    const folder = fs.readFileSync(join(REGISTER, entry), 'utf8');
-    for (const file of fs.existsSync(folder) ? fs.readdirSync(folder) : []) {
-      if (!file.endsWith('.host.json')) continue;
-      const host = JSON.parse(fs.readFileSync(join(folder, file), 'utf8')) as {
-        pid?: number;
-        namespace?: string;
-        link?: string;
-      };
-      await TestHost.remove(host);
-    }
-    await dismantle(folder);
-    fs.rmSync(join(REGISTER, entry), { force: true });
   }
 }

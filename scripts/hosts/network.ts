@@ -1,7 +1,8 @@
 // A network of namespaces for tests: places behind lines of their own to one middle (this machine), where the lines' far ends
 // listen. The kernel holds a line to its rate (tbf); delay, stalls and cuts are the line's own doing, see line.ts.
 import { randomBytes } from 'node:crypto';
-import { runOrThrow, run as runProgram } from '#manifests/platform/process';
+import { runOrThrow } from '#manifests/platform/process';
+import { Holdings } from './holdings.ts';
 import { freeSubnet } from './host.ts';
 
 const COMMAND_MS = 60_000;
@@ -29,38 +30,37 @@ export interface PlacePlan {
 
 export class TestNetwork {
   readonly places: ReadonlyMap<string, Place>;
-  readonly #namespaces: readonly string[];
-  readonly #links: readonly string[];
+  /** Tests note here what they make beside the network, so that it is given back with it. */
+  readonly holdings: Holdings;
 
-  private constructor(places: ReadonlyMap<string, Place>, namespaces: readonly string[], links: readonly string[]) {
+  private constructor(places: ReadonlyMap<string, Place>, holdings: Holdings) {
     this.places = places;
-    this.#namespaces = namespaces;
-    this.#links = links;
+    this.holdings = holdings;
   }
 
   static async open(plans: readonly PlacePlan[]): Promise<TestNetwork> {
     const tag = randomBytes(2).toString('hex');
     const places = new Map<string, Place>();
-    const [namespaces, links]: [string[], string[]] = [[], []];
-    const network = new TestNetwork(places, namespaces, links);
+    const holdings = await Holdings.open();
+    const network = new TestNetwork(places, holdings);
     try {
       const ip = (...args: string[]) => runOrThrow('ip', args, { timeoutMs: COMMAND_MS });
       const sites = [...new Set(plans.flatMap(({ site }) => site ?? []))];
       for (const site of sites) {
-        namespaces.push(`pf${tag}-${site}`);
+        holdings.add('namespaces', `pf${tag}-${site}`);
         await ip('netns', 'add', `pf${tag}-${site}`);
         await ip('-n', `pf${tag}-${site}`, 'link', 'add', 'switch', 'type', 'bridge');
         await ip('-n', `pf${tag}-${site}`, 'link', 'set', 'switch', 'up');
       }
       for (const [number, { name, site, rate }] of plans.entries()) {
         const namespace = `pf${tag}-${name}`;
-        namespaces.push(namespace);
+        holdings.add('namespaces', namespace);
         await ip('netns', 'add', namespace);
         await ip('-n', namespace, 'link', 'set', 'lo', 'up');
         const subnet = freeSubnet();
         if (rate !== false) {
           const link = `pf${tag}${number}`;
-          links.push(link);
+          holdings.add('links', link);
           await ip('link', 'add', link, 'type', 'veth', 'peer', 'name', 'line0', 'netns', namespace);
           await ip('address', 'add', `${subnet}.1/24`, 'dev', link);
           await ip('link', 'set', link, 'up');
@@ -103,7 +103,6 @@ export class TestNetwork {
 
   /** Gives everything back. Never throws. */
   async close(): Promise<void> {
-    for (const link of this.#links) await runProgram('ip', ['link', 'delete', link], { timeoutMs: COMMAND_MS });
-    for (const name of this.#namespaces) await runProgram('ip', ['netns', 'delete', name], { timeoutMs: COMMAND_MS });
+    await this.holdings.close();
   }
 }

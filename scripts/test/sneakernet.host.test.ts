@@ -62,6 +62,8 @@ test('two sides without a route: real security updates by stick, in two passes, 
 
   await using lab = await Lab.open();
   await using closed = new ClosedNetwork();
+  lab.holdings.add('namespaces', closed.name);
+  lab.holdings.add('folders', folder);
   const [hqHost, wardHost] = [await lab.host('hq-host'), await lab.host('ward-host')];
   await closed.take(wardHost);
   for (const host of [hqHost, wardHost]) {
