@@ -19,7 +19,7 @@ import { installedFromRpm, nativeRpmArch, readRpmEntries, readRpmHolds, waitingF
 
 export { type DpkgEntry, nativeArch, readDpkgEntries, readDpkgPackages } from './dpkg-status.ts';
 export { parseRegQuery, readMacPackages, readWindowsPackages } from './elsewhere.ts';
-export { readKernels } from './host.ts';
+export { readBootId, readKernels } from './host.ts';
 export { isSameMachine, type Machine, readMachine } from './machine.ts';
 export { isHeld, type RpmEntry, readRpmEntries, readRpmHolds } from './rpm.ts';
 

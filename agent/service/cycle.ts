@@ -16,6 +16,7 @@ import { lookAndTell } from './looking.ts';
 import type { Notice } from './notices.ts';
 import { rebootOwed, takeBackRecalled } from './owed.ts';
 import { bringPayloads } from './payloads.ts';
+import { noteAwake } from './rhythm.ts';
 import { sweep } from './sweep.ts';
 import { type CycleReport, Tally } from './tally.ts';
 import { tell } from './telling.ts';
@@ -100,6 +101,7 @@ class Cycle {
     const tally = this.#tally;
     this.#agent.journal.backOff.endFar(Math.max(this.#agent.trustedNow(), this.#agent.clock.now()));
     if (this.#options.retry) this.#forget();
+    const slept = await noteAwake(this.#agent);
     const looking = this.#options.lookOnly === true;
     const taken = looking ? undefined : await takeUp(this.#world);
     if (taken !== undefined && !tally.took(taken)) return this.#report();
@@ -118,9 +120,10 @@ class Cycle {
       await giveLeaseBack(this.#agent, this.#view.group, this.#options.signal);
       await this.#tell();
     }
-    const quiet = !damaged && this.#options.onlyAfter !== undefined && this.#agent.trustedNow() < this.#options.onlyAfter;
+    const { onlyAfter } = this.#options;
+    const quiet = !damaged && !slept && onlyAfter !== undefined && this.#agent.trustedNow() < onlyAfter;
     if (taken === undefined && quiet && !tally.sync.changed) {
-      tally.nextAt = this.#options.onlyAfter ?? null;
+      tally.nextAt = onlyAfter;
       return this.#report();
     }
     if (!looking) await sweep(this.#agent, this.#view, this.#world);

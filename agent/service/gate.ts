@@ -6,7 +6,6 @@ import { pause, utcSeconds } from '#manifests/platform/clock';
 import { HANDS_NEEDED } from '../run/index.ts';
 import type { Agent } from './agent.ts';
 import { runCycle } from './cycle.ts';
-import { notePoll } from './rhythm.ts';
 import type { CycleReport } from './tally.ts';
 import { noteHandedOver } from './wake.ts';
 
@@ -81,7 +80,6 @@ export interface GateOptions {
 export async function passGate(agent: Agent, options: GateOptions): Promise<GateVerdict> {
   const { signal, waitMs, offline, say } = options;
   const until = agent.clock.monotonic() + waitMs;
-  notePoll(agent);
   let verdict: GateVerdict = { ready: false, exit: EXIT.deferred, says: ['another process is at work'], at: null };
   let rest: number = GATE_LIMITS.firstPauseMs;
   let told = '';

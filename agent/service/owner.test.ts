@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { utcSeconds } from '#manifests/platform/clock';
 import type { WaiverAnswer } from '#manifests/schema';
-import { makeHost, type TestHost } from './testing/host.ts';
+import { makeHost, sleptFor, type TestHost } from './testing/host.ts';
 import { approver, farWindow, waiverBy } from './testing/policy.ts';
 import { openAll } from './testing/publisher.ts';
 
@@ -152,7 +152,7 @@ describe('8.20 the gate', () => {
     await host.publish({ releases: [ONE, TWO], group });
     {
       using journal = host.journal();
-      journal.setMeta('poll.at', String(Date.now() - 3 * DAY)); // as a machine that was suspended finds it
+      sleptFor(journal, 3 * DAY);
     }
     const open = await host.agent(['gate', '--wait', '2']);
     assert.equal(open.code, 0, open.out + open.err);
@@ -160,6 +160,41 @@ describe('8.20 the gate', () => {
     await host.publish({ releases: [ONE, { version: '3.0.0', content: 'three' }], group });
     assert.equal((await host.agent(['once'])).code, 4, 'handed over: the next window is waited for');
     assert.equal(host.tool(), 'two');
+  });
+
+  test('once from a timer: a long sleep is noticed, told, and made up for as the window says; a day between two is no sleep', async () => {
+    const hour = (new Date().getUTCHours() + 12) % 24;
+    const night = { ...farWindow('night'), validFrom: null, start: `${String(hour).padStart(2, '0')}:00` };
+    const releases = [ONE, TWO, { version: '3.0.0', content: 'three' }];
+    const cycle = async (windows: object[], asleep: number, awake = 0) => {
+      await host.publish({ releases, group: { windows: windows as (typeof night)[] } });
+      {
+        using journal = host.journal();
+        sleptFor(journal, asleep);
+        const life = JSON.parse(journal.meta('alive') ?? '') as { awake: number };
+        journal.setMeta('alive', JSON.stringify({ ...life, awake: life.awake - awake }));
+      }
+      return host.agent(['once']);
+    };
+    const daily = await cycle([{ ...night, catchUp: { withinHours: 6 } }], DAY, DAY);
+    assert.equal(daily.code, 4, daily.out + daily.err);
+    assert.doesNotMatch(daily.out, /asleep/, 'it was awake all day: the window was not slept through');
+    assert.equal(host.tool(), 'two');
+    const waits = await cycle([night], 3 * DAY);
+    assert.equal(waits.code, 4, waits.out + waits.err);
+    assert.match(waits.out, /off or asleep from .*: 3 windows were missed; the next one is waited for/);
+    assert.equal(host.tool(), 'two');
+    const makesUp = await cycle([{ ...night, catchUp: { withinHours: 6 } }], 3 * DAY);
+    assert.equal(makesUp.code, 0, makesUp.out + makesUp.err);
+    assert.match(makesUp.out, /3 windows were missed; made up for until/);
+    assert.equal(host.tool(), 'three');
+    const alerts = openAll(host.relay.results, host.publisher).flatMap(({ result }) =>
+      result.kind === 'alert' ? [result.body] : [],
+    );
+    assert.ok(
+      alerts.some(({ code }) => code === 'agent.slept'),
+      'told to the publisher',
+    );
   });
 
   test('without a relay nobody knows what is required: shut, but with --offline by what was verified last', async () => {

@@ -8,7 +8,7 @@ import { asRunError } from '../run/index.ts';
 import type { Agent } from './agent.ts';
 import { isLeaving } from './copies.ts';
 import { lastCycle, runCycle } from './cycle.ts';
-import { notePoll, pollMinutes } from './rhythm.ts';
+import { pollMinutes } from './rhythm.ts';
 
 /** Files that change whenever packages do, by whomever. */
 const PACKAGE_DATABASES = ['/var/lib/dpkg/status'] as const;
@@ -36,7 +36,6 @@ export async function keepRunning(agent: Agent, signal: AbortSignal): Promise<vo
   const cycle = async (): Promise<void> => {
     const now = agent.clock.now();
     agent.journal.setMeta(LAST_SLOT, String(slotOf(id, minutes(), now)));
-    if (notePoll(agent)) dueAt = undefined;
     const stamp = stampOfDatabases();
     const changed = stamp !== database;
     database = stamp;

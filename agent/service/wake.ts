@@ -11,13 +11,14 @@ const HOUR_MS = 3_600_000;
 /** Fewer missed polls than this are a reboot or a slow line. */
 const LEAST_POLLS = 3;
 
-/**
- * Notes that the polls between two were missed, when they are many and long enough. Both moments are milliseconds.
- * @returns whether the host counts as having slept
- */
+/** Whether so many milliseconds off or asleep are a long sleep to a host that polls so often. */
+export function isSleep(ms: number, pollMs: number): boolean {
+  return ms >= HOUR_MS && ms >= LEAST_POLLS * pollMs;
+}
+
+/** Notes a time off or asleep, when it was long enough. All are milliseconds. @returns whether the host counts as having slept */
 export function noteSleep(journal: Journal, asleepSince: number, wokeAt: number, pollMs: number): boolean {
-  const slept = wokeAt - asleepSince;
-  if (slept < HOUR_MS || slept < LEAST_POLLS * pollMs) return false;
+  if (!isSleep(wokeAt - asleepSince, pollMs)) return false;
   journal.setMeta(WAKE, JSON.stringify({ asleepSince, wokeAt, ranSince: false, handedOver: false } satisfies Wake));
   return true;
 }

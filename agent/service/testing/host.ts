@@ -6,6 +6,7 @@ import { run } from '#manifests/platform/process';
 import type { RosterAgent } from '#manifests/schema';
 import { readKeys } from '../../outbox/index.ts';
 import { type Journal, openJournal } from '../../run/index.ts';
+import { readLife, writeLife } from '../alive.ts';
 import { anyCode, makePublisher, memberOf, type Publication, type TestPublisher } from './publisher.ts';
 import { startRelay, type TestRelay } from './relay.ts';
 
@@ -102,4 +103,11 @@ export async function makeHost(): Promise<TestHost> {
       fs.rmSync(folder, { recursive: true, force: true });
     },
   };
+}
+
+/** Makes the journal look as a machine finds it that was suspended for so many milliseconds since its last cycle. */
+export function sleptFor(journal: Journal, ms: number): void {
+  const life = readLife(journal.meta('alive'), undefined);
+  if (life === undefined) throw new Error('this host has had no cycle yet');
+  journal.setMeta('alive', writeLife({ ...life, at: life.at - ms, wall: life.wall - ms }));
 }
