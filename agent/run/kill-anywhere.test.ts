@@ -106,6 +106,18 @@ const TABLE: Readonly<Record<RunState, { death: Row; command: Row; disk: Row; ne
   Failed: { death: SICK, command: SICK, disk: SICK, network: SICK, forward: SICK },
 };
 
+/** The row of the table of threats that a mishap is. */
+const ROW: Readonly<Partial<Record<Mishap, string>>> = {
+  'kill -9': 'S34 ',
+  'power cut': 'S34 ',
+  'failing command': 'S37 ',
+  'hanging command': 'S37 ',
+  'disk full': 'S35 ',
+  'state folder full': 'S35 ',
+  'clock forward': 'S18 ',
+  'clock back': 'S18 ',
+};
+
 function expected(state: RunState, mishap: Mishap): Row {
   const { death, command, disk, network, forward } = TABLE[state];
   const rows: Readonly<Record<Mishap, Row>> = {
@@ -135,7 +147,7 @@ describe('every state, every mishap', () => {
   for (const state of RUN_STATES as readonly RunState[]) {
     for (const mishap of MISHAPS) {
       const [outcome, chain, code = null] = expected(state, mishap);
-      test(`${mishap} in ${state}: ${outcome}`, async () => {
+      test(`${ROW[mishap] ?? ''}${mishap} in ${state}: ${outcome}`, async () => {
         const host = hostFor(state);
         const { fake, files } = host;
         const { journal } = fake.world;

@@ -307,7 +307,7 @@ describe('reboots (traps 5 and 12)', () => {
     settled(fake, 1);
   });
 
-  test('a host that does not go down is asked again, but not for ever', async () => {
+  test('S37 a host that does not go down is asked again, but not for ever', async () => {
     const fake = host();
     Object.assign(fake, { allowReboot: true, rebootEvidence: ['kernel k2 is installed'] });
     let end: RunEnd | undefined = await begin(fake);
@@ -352,7 +352,7 @@ function dieAt(fake: FakeHost, place: string): void {
   };
 }
 
-describe('a death at the entry of each state', () => {
+describe('S34 a death at the entry of each state', () => {
   const rows: readonly {
     state: string;
     late: boolean;

@@ -17,7 +17,7 @@ const FORWARD = FAIL_POINTS.filter(
   (name) => !REBOOTS.includes(name) && !UNDOING.includes(name) && !NEVER.includes(name) && !RARE.includes(name),
 );
 
-describe('killed at each place of the journal', () => {
+describe('S34 killed at each place of the journal', () => {
   let host: TestHost;
   let number = 0;
   const releases: Release[] = [];
@@ -120,7 +120,7 @@ describe('killed at each place of the journal', () => {
     });
   }
 
-  test('killed again and again in Install it is given up and taken back', async () => {
+  test('S37 killed again and again in Install it is given up and taken back', async () => {
     const before = host.tool();
     const release = nextRelease();
     await host.publish({ releases: offered() });

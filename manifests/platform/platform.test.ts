@@ -111,7 +111,7 @@ test('one of two holders wins, the other is told who has it; a killed holder lea
   takeLock(path, 'publish').release();
 });
 
-test('a program that hangs is stopped with all its children, and says so', async (t) => {
+test('S37 a program that hangs is stopped with all its children, and says so', async (t) => {
   const folder = temporaryFolder(t);
   const pidFile = join(folder, 'pid');
   const result = await run('sh', ['-c', `sleep 600 & echo $! > ${pidFile}; wait`], { timeoutMs: 500 });

@@ -12,7 +12,7 @@ import { chaos } from './chaos-hosts.ts';
 
 const skip = isDebianRoot() ? false : 'needs root on Debian';
 
-test('five power cuts of a real host at random moments: as before or patched, no result lost or doubled', {
+test('S34 five power cuts of a real host at random moments: as before or patched, no result lost or doubled', {
   skip,
 }, async (t) => {
   const mirrors = (await debianMirrors('bookworm')) ?? assert.fail('apt here has no sources for Debian 12');
