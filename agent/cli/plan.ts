@@ -3,7 +3,9 @@ import { type Evaluation, evaluate, inZone } from '#manifests/decide';
 import { EXIT } from '#manifests/errors';
 import type { CommandContext, Outcome } from '#manifests/platform/cli';
 import { formatBytes } from '#manifests/platform/progress';
+import type { Group } from '#manifests/schema';
 import type { HostContext, InstallPlan } from '../packages/index.ts';
+import { NONE_WANTED } from '../run/index.ts';
 import { type Agent, makeWorld } from '../service/index.ts';
 import type { Assessment } from '../snapshot/index.ts';
 import { table, withAgent } from './frame.ts';
@@ -157,8 +159,9 @@ function wayLines({ format }: InstallPlan, { kind, says, costBytes, notCovered }
   ];
 }
 
-/** The way back that a run would take for this plan: the first that is possible. */
-async function wayFor(agent: Agent, one: InstallPlan, host: HostContext): Promise<Way> {
+/** The way back that a run would take for this plan: the first that is possible, where the group wants one. */
+async function wayFor(agent: Agent, group: Group | null, one: InstallPlan, host: HostContext): Promise<Way> {
+  if (group?.wayBack === 'none') return { kind: null, possible: false, says: NONE_WANTED, costBytes: 0, notCovered: [] };
   const reasons: string[] = [];
   for (const way of agent.hands.ways) {
     const found = await way.assess([one], host);
@@ -191,7 +194,7 @@ function ask(context: CommandContext): Promise<Asked[]> {
         removals: view.group?.removals ?? 'refuse',
       } as const;
       const one = await system.plan(items, policy, host);
-      plans.push({ plan: one, way: await wayFor(agent, one, host) });
+      plans.push({ plan: one, way: await wayFor(agent, view.group, one, host) });
     }
     return plans;
   });

@@ -4,10 +4,11 @@ import { EXIT } from '#manifests/errors';
 import type { CommandContext, Outcome } from '#manifests/platform/cli';
 import { utcSeconds } from '#manifests/platform/clock';
 import { formatBytes } from '#manifests/platform/progress';
+import type { Group } from '#manifests/schema';
 import { readEnrolment } from '../outbox/index.ts';
 import { choiceTold } from '../owner/index.ts';
 import type { RelayReport } from '../poll/index.ts';
-import { HANDS_NEEDED, oneLine, type RunRow } from '../run/index.ts';
+import { HANDS_NEEDED, NONE_WANTED, oneLine, type RunRow } from '../run/index.ts';
 import { type Agent, fault, lastCycle, placesOf, takenOver } from '../service/index.ts';
 import { settingsFrom, table, withAgent } from './frame.ts';
 
@@ -65,6 +66,7 @@ async function describe(agent: Agent): Promise<Outcome> {
     ...ownerRows(agent),
     ['run', open === undefined ? 'none is open' : `${open.id.slice(0, 8)} in ${open.state}, taken up ${open.resumed} times`],
     ['last run', run === undefined ? 'none' : runLine(run)],
+    ['way back', wayBackLine(agent, view.group, run)],
     [
       'outbox',
       out === undefined
@@ -97,6 +99,7 @@ async function describe(agent: Agent): Promise<Outcome> {
       ownerChoice: choiceTold(journal),
       openRun: open === undefined ? null : { id: open.id, state: open.state, resumed: open.resumed },
       lastRun: run?.body ?? null,
+      waysBack: { wanted: view.group?.wayBack ?? null, kept: journal.ways.kept().length },
       outbox: out ?? null,
       otherUpdatersOff: updaters,
       handsNeeded: hands ?? null,
@@ -153,6 +156,19 @@ function wayOf({ journal, settings }: Agent, run: string) {
   }
   const why = journal.ways.gone(run);
   return why === undefined ? null : { kept: false, until: null, bytes: null, why };
+}
+
+/** Which runs could be taken back now; where none can, why. */
+function wayBackLine(agent: Agent, group: Group | null, last: RunRow | undefined): string {
+  const kept = agent.journal.ways.kept();
+  const newest = kept.at(-1);
+  const unwanted = group?.wayBack === 'none' ? `; the next run has none: ${NONE_WANTED}` : '';
+  if (newest !== undefined) {
+    const before = kept.length === 1 ? '' : `, and ${kept.length - 1} before it`;
+    return `run ${newest.run.slice(0, 8)} can be taken back until ${wayOf(agent, newest.run)?.until ?? ''}${before}${unwanted}`;
+  }
+  const why = last?.outcome === 'committed' && last.data.waySays !== null ? `: ${last.data.waySays}` : '';
+  return `no run can be taken back${why}${why === '' ? unwanted : ''}`;
 }
 
 function wayText(agent: Agent, run: string): string {

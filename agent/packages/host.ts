@@ -45,6 +45,8 @@ export interface HostCommandOptions {
   readonly onOutput?: ((text: string) => void) | undefined;
   /** Working folder on the host; only where the root is `/`. */
   readonly env?: Readonly<Record<string, string>> | undefined;
+  /** What the program reads from its standard input. */
+  readonly input?: string | undefined;
 }
 
 /** Runs one of the host's own programs. @throws process.missing when it is not there */
@@ -61,6 +63,7 @@ export function hostCommand(
     signal: options.signal,
     outputBytes: options.outputBytes,
     onOutput: options.onOutput,
+    input: options.input,
   });
 }
 

@@ -36,6 +36,9 @@ type Code = Parameters<typeof fault>[0];
 
 const never = new AbortController().signal;
 
+/** Why no way back is kept although one may be possible. */
+export const NONE_WANTED = 'the group wants none (wayBack: none)';
+
 /** SQLITE_IOERR and SQLITE_FULL: the disk below the journal, not the journal. */
 const SQLITE_DISK: readonly number[] = [10, 13];
 
@@ -203,7 +206,8 @@ async function snapshot(attempt: Attempt): Promise<Came> {
   const stop = await runHooks(attempt, 'pre-install', world.signal);
   if (stop !== undefined) return bad('stop', stop.code, stop.message);
   const uncovered: string[] = [];
-  for (const way of world.hands.ways) {
+  const unwanted = data.group?.wayBack === 'none';
+  for (const way of unwanted ? [] : world.hands.ways) {
     const open = data.plans.filter(({ format }) => !data.ways.some(({ formats }) => formats.includes(format)));
     const fitting = [];
     for (const plan of open) if ((await assess(attempt, way, [plan], context)).possible) fitting.push(plan);
@@ -219,7 +223,7 @@ async function snapshot(attempt: Attempt): Promise<Came> {
     data.ways[data.ways.length - 1] = { kind: way.kind, id: taken.id, says: oneLine(taken.says + notCovered), formats };
     world.journal.runs.save(id, data);
   }
-  for (const { format } of data.plans) {
+  for (const { format } of unwanted ? [] : data.plans) {
     if (data.ways.some(({ formats }) => formats.includes(format))) continue;
     const reasons = [];
     for (const way of world.hands.ways)
@@ -236,7 +240,11 @@ async function snapshot(attempt: Attempt): Promise<Came> {
   if (uncovered.length > 0 && data.group?.wayBack !== 'preferred') {
     return bad('stop', 'no-way-back', `the group demands a way back and this host has none for ${uncovered.join(', ')}`);
   }
-  data.waySays = uncovered.length > 0 ? oneLine(`installed without a way back for ${uncovered.join(', ')}`) : null;
+  data.waySays = unwanted
+    ? `installed without a way back: ${NONE_WANTED}`
+    : uncovered.length > 0
+      ? oneLine(`installed without a way back for ${uncovered.join(', ')}`)
+      : null;
   const late = noTime(
     attempt,
     zone,

@@ -77,7 +77,8 @@ async function end(attempt: Attempt, outcome: RunBody['outcome'], says: string):
     if (outcome === 'committed') {
       journal.backOff.clear(digest);
       pausePatches(attempt, now);
-    } else {
+    } else if (harmless(data, outcome)) journal.backOff.clear(digest);
+    else {
       const line =
         data.error?.code.startsWith('transfer.') === true ||
         data.error?.code === 'run.hook-later' ||
@@ -105,6 +106,11 @@ async function end(attempt: Attempt, outcome: RunBody['outcome'], says: string):
   }
   if (body === undefined) throw new TypeError('a run ended without a result');
   return { kind: 'ended', run: id, outcome, body, retryAt };
+}
+
+/** Taken back only because a run below it was recalled: its set has done nothing wrong and is installed again. */
+function harmless({ error }: RunData, outcome: RunBody['outcome']): boolean {
+  return outcome === 'rolled-back' && error?.code === 'run.recalled-below';
 }
 
 /** What became of settings files, by the package systems that installed something. */
@@ -159,8 +165,11 @@ function memoryOf(
     };
   }
   if (outcome === 'rolled-back' && HARMFUL.includes(code)) return { rolledBack: takenBack(attempt, after, at) };
-  return outcome === 'refused' ? {} : { failed: { patches, at, code } };
+  return outcome === 'refused' || harmless(data, outcome) ? {} : { failed: { patches, at, code } };
 }
+
+/** How a result names that there is no way back, with the reason beside it. */
+const NO_WAY = { id: '-' };
 
 function bodyOf(
   data: RunData,
@@ -173,7 +182,7 @@ function bodyOf(
   now: number,
 ): RunBody {
   const finished = utcSeconds(now);
-  const way = data.ways[0];
+  const [way = data.waySays === null ? undefined : NO_WAY] = data.ways;
   const failed = failedPatches(data);
   const says = [...data.ways.map((taken) => taken.says), ...(data.waySays === null ? [] : [data.waySays])].join('; ');
   return {
@@ -188,10 +197,11 @@ function bodyOf(
       way === undefined
         ? null
         : {
-            kind: data.ways
-              .map(({ kind }) => kind)
-              .join('+')
-              .slice(0, 40),
+            kind:
+              data.ways
+                .map(({ kind }) => kind)
+                .join('+')
+                .slice(0, 40) || 'none',
             id: oneLine(way.id, 300),
             says: oneLine(says),
           },

@@ -110,7 +110,7 @@ export interface RecalledRun {
 
 /** Takes the newest run back whose way back is kept, at its owner's word or because it was recalled. @throws run.no-rollback */
 export async function undoLast(world: RunWorld, recalled?: RecalledRun): Promise<RunEnd> {
-  const last = recalled?.order.run ?? world.journal.meta(HANDS_NEEDED) ?? world.journal.meta(LAST_COMMITTED);
+  const last = recalled?.order.next ?? world.journal.meta(HANDS_NEEDED) ?? world.journal.meta(LAST_COMMITTED);
   const row = last === undefined ? undefined : world.journal.runs.get(last);
   if (row === undefined || (recalled !== undefined && last !== world.journal.meta(LAST_COMMITTED)))
     throw fault('no-rollback', 'there is no run that can be taken back');
@@ -131,7 +131,7 @@ export async function undoLast(world: RunWorld, recalled?: RecalledRun): Promise
     error: asRunError(
       recalled === undefined
         ? fault('by-hand', `run ${row.id} was taken back by the host's owner`)
-        : fault('recalled', recalled.order.says),
+        : fault(recalled.order.next === recalled.order.run ? 'recalled' : 'recalled-below', recalled.order.says),
     ),
   };
   world.journal.runs.begin(id, utcSeconds(world.trustedNow()), [], nextState('Idle', 'undo'), data);

@@ -1,5 +1,5 @@
 // The state machine of a host's run and its journal: the only place that changes a host.
-export { asRunError } from './acts.ts';
+export { asRunError, NONE_WANTED } from './acts.ts';
 export { describeStates } from './diagram.ts';
 export { type Ended, HANDS_NEEDED, LAST_COMMITTED } from './ending.ts';
 export { beginRun, makeOwedReboot, type RunEnd, takeUp, undoLast } from './engine.ts';

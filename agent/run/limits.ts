@@ -85,6 +85,10 @@ export const fault = defineFaults('run', {
     exit: EXIT.rolledBack,
     next: 'Nothing is to be done: the publisher recalled what the run brought, and the host is as it was before it.',
   },
+  'recalled-below': {
+    exit: EXIT.rolledBack,
+    next: 'Nothing is to be done: a run below this one is recalled; what this one brought is installed again after it.',
+  },
   'rollback-failed': {
     exit: EXIT.handsNeeded,
     next: 'The host may be half changed: look at it by hand, then `agent once --retry`.',

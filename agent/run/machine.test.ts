@@ -108,6 +108,25 @@ describe('a fault in each state', () => {
       host: 'new',
     },
     {
+      name: 'a way back could be taken and none is wanted',
+      set: () => undefined,
+      group: { wayBack: 'none' },
+      states: `${WAY_THERE} Verify Commit`,
+      outcome: 'committed',
+      code: null,
+      host: 'new',
+    },
+    {
+      name: 'harm where no way back was wanted: loud, and nothing is taken back',
+      set: (f) => (f.faults.health = 'fails'),
+      group: { wayBack: 'none' },
+      states: `${WAY_THERE} Verify Rollback Failed`,
+      outcome: 'rollback-failed',
+      code: 'run.health',
+      host: 'new',
+      remembered: 'failed',
+    },
+    {
       name: 'S38 the way back fails',
       set: (f) => (f.faults.wayBack = 'throws'),
       states: 'Stage Precheck Snapshot Failed',
@@ -238,6 +257,11 @@ describe('a fault in each state', () => {
         assert.equal(end.body.packagesAfterSha256, end.body.packagesBeforeSha256);
       } else assert.ok([...fake.packages.values()].every((version) => version === '2.0'));
       settled(fake, 1);
+      if (row.group?.wayBack === 'none') {
+        assert.ok(!fake.acts.includes('take'), 'nothing is kept');
+        assert.equal(end.body.wayBack?.kind, 'none');
+        assert.match(end.body.wayBack.says, /the group wants none/);
+      }
       const { journal } = fake.world;
       const memory = journal.runs.memory();
       if (row.remembered !== undefined) {

@@ -201,10 +201,12 @@ class Cycle {
     }
     let evaluation = await this.#look();
     if (this.#options.lookOnly === true) return;
-    const undone = await takeBackRecalled(evaluation, await this.#making());
-    if (undone !== undefined) {
+    for (let more = true; more; ) {
+      const undone = await takeBackRecalled(evaluation, await this.#making());
+      if (undone === undefined) break;
       if (!tally.took(undone)) return;
-      evaluation = await this.#look();
+      evaluation = await this.#look(); // where runs stand on the recalled one, this was the newest of them
+      more = undone.kind === 'ended' && undone.outcome === 'rolled-back';
     }
     const delivered = await bringPayloads(evaluation, {
       ...(await this.#making()),

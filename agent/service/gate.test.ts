@@ -66,7 +66,7 @@ const ROWS: readonly (readonly [string, Partial<GateFacts>, number])[] = [
   ['installed, the reboot is owed', { evaluation: decided([['a@1', 'INSTALLED_PENDING_REBOOT', false]]) }, 1],
   [
     'a recall takes a run back',
-    { evaluation: decided([], { rollback: { run: 'r', recall: 'c', patches: ['a@1'], says: 'x' } }) },
+    { evaluation: decided([], { rollback: { run: 'r', next: 'r', recall: 'c', patches: ['a@1'], says: 'x' } }) },
     4,
   ],
   ['no relay answered', { sync: 'unreachable' }, 8],

@@ -67,7 +67,7 @@ export async function rebootOwed(
   return makeOwedReboot(request, world);
 }
 
-/** Takes the last run back when a recall orders that and the windows let this host change. Undefined when nothing was done. */
+/** Takes the newest run back when a recall orders that, for itself or for one below it, and the windows let this host change. Undefined when nothing was done. */
 export async function takeBackRecalled(
   { rollback, rollbackWaits }: Evaluation,
   { agent, view, world, tally }: Making,

@@ -161,6 +161,58 @@ describe('8.12 recalls that take a run back', () => {
   });
 });
 
+describe('8.12 a recall of a run that others stand on', () => {
+  let host: TestHost;
+  before(async () => {
+    host = await hostWith();
+  });
+  after(() => host.remove());
+
+  test('trap 11: all are taken back, the newest first; the later ones come back, the recalled one does not', async () => {
+    const helper = { name: 'helper', version: '1.0.0', content: 'aid' };
+    const other = { name: 'other', version: '1.0.0', content: 'other' };
+    for (const releases of [
+      [ONE, TWO],
+      [ONE, TWO, helper],
+      [ONE, TWO, helper, other],
+    ]) {
+      await host.publish({ releases });
+      const ran = await host.agent(['once']);
+      assert.equal(ran.code, 0, ran.out + ran.err);
+    }
+    const releases = [ONE, TWO, helper, other];
+    await host.publish({ releases, recalls: [ROLL_BACK], group: { windows: [farWindow()] } });
+    assert.match((await host.agent(['once'])).out, /after the 2 runs made since, the newest first.*it waits for the window/);
+    await host.publish({ releases, recalls: [ROLL_BACK] });
+    // killed between the first and the second: the next cycle goes on with the order as it is then
+    await host.agent(['once'], { PATCHFERRY_FAILPOINT: 'result.after' });
+    const parts = (name: string) => fs.existsSync(join(host.archiveRoot, name, 'current'));
+    assert.deepEqual([host.tool(), parts('helper'), parts('other')], ['two', true, false]);
+    const ran = await host.agent(['once']);
+    assert.equal(host.tool(), 'one', ran.out + ran.err);
+    const runs = openAll(host.relay.results, host.publisher).flatMap(({ result }) =>
+      result.kind === 'run' ? [result.body] : [],
+    );
+    assert.deepEqual(
+      runs.slice(-4).map(({ outcome, error, patches }) => [outcome, error?.code ?? null, patches.toSorted()]),
+      [
+        ['rolled-back', 'run.recalled-below', ['other@1.0.0']],
+        ['rolled-back', 'run.recalled-below', ['helper@1.0.0']],
+        ['rolled-back', 'run.recalled', ['tool@2.0.0']],
+        ['committed', null, ['helper@1.0.0', 'other@1.0.0']],
+      ],
+    );
+    assert.deepEqual([parts('helper'), parts('other')], [true, true]);
+    const again = await host.agent(['once']);
+    assert.deepEqual([host.tool(), again.code], ['one', 3], again.out + again.err);
+    using journal = host.journal();
+    assert.deepEqual(
+      journal.runs.memory().rolledBack.map(({ patches }) => patches),
+      [['tool@2.0.0']],
+    );
+  });
+});
+
 describe('8.10 sites', () => {
   const at = utcSeconds(Date.now() - 1_000);
   const delegation: SignedDelegation = {

@@ -5,7 +5,7 @@ import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { makeHost, type TestHost } from './testing/host.ts';
-import type { Release } from './testing/publisher.ts';
+import { openAll, type Release } from './testing/publisher.ts';
 
 interface Entry {
   readonly id: string;
@@ -102,5 +102,34 @@ describe('runs that can be taken back', () => {
     const { out } = await host.agent(['history']);
     assert.match(out, /committed.*\(can be taken back until \d{4}-/);
     assert.match(out, /\(cannot be taken back: more than 1 runs/);
+  });
+
+  test('policy that wants no way back: plan, status, result and history say so; the older ones are given up', async () => {
+    const group = { wayBack: 'none' as const };
+    await host.publish({ releases: [{ version: '6.0.0', content: 'six' }, aid], group });
+    await host.agent(['once'], { PATCHFERRY_FAILPOINT: 'Stage.entered' });
+    const planned = await host.agent(['plan', '--download']);
+    assert.match(planned.out, /cannot be taken back on this host: the group wants none \(wayBack: none\)/, planned.err);
+    assert.match((await host.agent(['status'])).out, /way back +run .* can be taken back until .*; the next run has none/);
+    const ran = await host.agent(['once']);
+    assert.equal(ran.code, 0, ran.out + ran.err);
+    assert.equal(host.tool(), 'six');
+    assert.match(
+      (await host.agent(['status'])).out,
+      /way back +no run can be taken back: installed without a way back: the group/,
+    );
+    const [last, before] = await history();
+    assert.deepEqual([last?.canBeTakenBack, before?.wayBack?.why], [false, 'a later run had no way back']);
+    const run = openAll(host.relay.results, host.publisher).flatMap(({ result }) =>
+      result.kind === 'run' ? [result.body] : [],
+    );
+    assert.deepEqual(run.at(-1)?.wayBack, {
+      kind: 'none',
+      id: '-',
+      says: 'installed without a way back: the group wants none (wayBack: none)',
+    });
+    const back = await host.agent(['rollback']);
+    assert.equal(back.code, 2, back.out + back.err);
+    assert.match(back.err, /run\.no-rollback/);
   });
 });

@@ -31,6 +31,8 @@ put("blank and 'quote'", "b"); put("line\\nbreak", "b"); put("-dash", "b"); put(
 os.mkdir("folder", 0o2750); os.chown("folder", 0, 33); os.chmod("folder", 0o2750)
 os.setxattr("folder", "user.note", b"of a folder"); os.setxattr("folder", "system.posix_acl_default", ${ACL})
 put("folder/inside", "i"); os.mkdir("folder/empty", 0o700)
+for name in ("bare", "marked"): os.mkdir(name, 0o755)
+os.setxattr("marked", "user.note", b"stays"); os.setxattr("marked", "user.bytes", b"\\xff\\x00="); os.setxattr("marked", "system.posix_acl_access", ${ACL})
 for name in sorted(os.listdir(".")): os.utime(name, ns=(1, 1600000000123456000), follow_symlinks=False)
 `;
 
@@ -72,9 +74,22 @@ export async function makeAttributes(root: string): Promise<void> {
   await python(root, MAKE);
 }
 
+/** What an administrator's tools, or a script of a package's, do to folders that stay. */
+const SPOIL_FOLDERS: readonly (readonly [program: string, ...args: string[]])[] = [
+  ['setfattr', '-n', 'user.extra', '-v', 'new', 'bare'],
+  ['setfattr', '-n', 'trusted.extra', '-v', 'new', 'bare'],
+  ['setfacl', '-m', 'u:33:rwx', '-m', 'd:u:34:rx', 'bare'],
+  ['setfattr', '-n', 'user.bytes', '-v', '0xff0041', 'marked'],
+  ['setfattr', '-n', 'user.new', '-v', 'new', 'marked'],
+  ['setfattr', '-x', 'user.note', 'marked'],
+  ['setfacl', '-b', 'marked'],
+];
+
 /** Changes, replaces or removes every one of them. */
 export async function spoilAttributes(root: string): Promise<void> {
   await python(root, SPOIL);
+  for (const [program, ...args] of SPOIL_FOLDERS)
+    await runOrThrow(program, args, { timeoutMs: COMMAND_MS, cwd: join(root, PLACE) });
 }
 
 /** Each path with type, mode, owner, device, links, time, extended attributes (capabilities and access lists are some) and content. */

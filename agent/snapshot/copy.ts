@@ -74,7 +74,7 @@ export async function copyPaths(
 }
 
 /** What belongs to a file or folder besides its content, for tar(1). */
-const WITH_ATTRIBUTES = ['--no-recursion', '--xattrs', '--xattrs-include=*', '--acls', '--numeric-owner', '--null'];
+export const WITH_ATTRIBUTES = ['--no-recursion', '--xattrs', '--xattrs-include=*', '--acls', '--numeric-owner', '--null'];
 
 async function tar(context: HostContext, archive: string, folders: readonly string[], how: readonly string[]): Promise<void> {
   const list = `${archive}.list`;

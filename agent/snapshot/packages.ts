@@ -3,6 +3,7 @@
 import * as fs from 'node:fs';
 import { formatBytes } from '#manifests/platform/progress';
 import { anyLockHolder, type HostContext, type InstallPlan, waitForLocks } from '../packages/index.ts';
+import { syncFileSystem } from './copy.ts';
 import { afterRestore, describeOutcome } from './outcome.ts';
 import { releaseReserve, restoreSaved, savedBytes, takeSaved } from './saved.ts';
 import { isInRoots, notCovered, pathsOfChanged, scopeRoots } from './scope.ts';
@@ -58,7 +59,10 @@ export const packages: WayBack = {
     const folder = folderOf(store(context), id);
     await waitForLocks(context, anyLockHolder);
     const { bfree, bsize } = fs.statfsSync(store(context));
-    if (bfree * bsize < SCARCE_BYTES) releaseReserve(folder); // not even the note of what to look at would fit
+    if (bfree * bsize < SCARCE_BYTES) {
+      releaseReserve(folder); // not even the note of what to look at would fit
+      await syncFileSystem(context, store(context)); // journaling file systems give room back only then
+    }
     const outcome = await restoreSaved(context, folder, id, await pathsAtFirstTry(folder, context, plans));
     await afterRestore(context, [outcome]);
     return describeOutcome([outcome]);

@@ -3,7 +3,8 @@
 import * as fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type HostContext, reach } from '../packages/index.ts';
-import { copyPaths, packFolders, syncFileSystem, unpackFolders } from './copy.ts';
+import { copyPaths, syncFileSystem } from './copy.ts';
+import { restoreAttributes } from './folders.ts';
 import { rpmRank } from './rpm.ts';
 import { isInRoots } from './scope.ts';
 import { type Difference, difference, type Entry, scan, type Tree } from './tree.ts';
@@ -115,7 +116,9 @@ export async function putBack(context: HostContext, task: PutBack): Promise<PutB
     }
     context.onProgress?.(`puts back ${copied.length} files`);
     for (const path of todo.folders) makeFolder(context, path, task.before);
-    await attributesOfFolders(context, task, todo.folders);
+    const { source, folders: archive } = task;
+    const stage = reach(context, `/.patchferry-stage-${task.id}.tar`);
+    failed.push(...(await restoreAttributes(context, touchedFolders(task.before, now), { source, archive, stage })));
     const added = new Map(
       todo.remove.flatMap((path) => {
         const is = now.entries.get(path);
@@ -158,25 +161,19 @@ async function fillStage(context: HostContext, task: PutBack, stage: string, pat
     fs.rmSync(stage, { recursive: true, force: true });
     if (fs.statSync(task.source).dev !== fs.statSync(dirname(stage)).dev) throw error;
     task.releaseRoom?.();
+    await syncFileSystem(context, dirname(stage)); // journaling file systems give room back only then
     context.log.warn({ stage }, 'no room for copies, putting back the kept files themselves');
     await copyPaths(context, task.source, stage, paths, task.before, 'link');
   }
 }
 
-/** Folders that had to be made anew get their extended attributes and access lists back. */
-async function attributesOfFolders(context: HostContext, task: PutBack, folders: readonly string[]): Promise<void> {
-  if (folders.length === 0) return;
-  if (task.folders !== undefined) {
-    if (fs.existsSync(task.folders)) await unpackFolders(context, task.folders, folders);
-    return; // ways back of earlier versions have none
-  }
-  const archive = reach(context, `/.patchferry-stage-${task.id}.tar`);
-  try {
-    await packFolders(context, task.source, archive, folders);
-    await unpackFolders(context, archive, folders);
-  } finally {
-    fs.rmSync(archive, { force: true });
-  }
+/** Folders that are gone or were touched since: anything in them, or of their own. */
+function touchedFolders(before: ReadonlyMap<string, Entry>, now: Tree): string[] {
+  return [...before].flatMap(([path, was]) => {
+    if (was.type !== 'folder' || now.mounts.has(path)) return [];
+    const is = now.entries.get(path);
+    return is !== undefined && is.inode === was.inode && is.ctime === was.ctime ? [] : [path];
+  });
 }
 
 /** Makes a folder that is gone; a file in its place goes. */

@@ -209,7 +209,7 @@ test('8.12 recalls by action, on a host that lacks the patch and on one that has
       { waysBack: [...waysBack, { run: 'run-8', patches: ['b@2'], takenAt: NOW }] },
       'RECALLED_INSTALLED',
       [],
-      null,
+      'run-7',
     ],
     ['another host', recall({ scope: { labels: { role: 'db' } } }), '1.0', {}, 'MISSING', ['a@1.1'], null],
   ] as const) {
@@ -238,6 +238,31 @@ test('8.12 recalls by action, on a host that lacks the patch and on one that has
     evaluate(sampleInput([A], ['a=1.1'], { who: WHO, recalls: [recall({ action: 'warn' })] })).warnings.join(),
     /eats data/,
   );
+});
+
+test('8.12 runs that stand on the recalled one go first, the newest before the others; one that is too old stays under them', () => {
+  const waysBack = [
+    { run: 'run-7', patches: ['a@1.1'], takenAt: NOW - 5 * DAY },
+    { run: 'run-8', patches: ['b@2'], takenAt: NOW - 2 * DAY },
+    { run: 'run-9', patches: ['c@2'], takenAt: NOW - DAY },
+  ];
+  const order = (ways: typeof waysBack, withinDays: number | null = null) => {
+    const recalls = [recall({ action: 'rollback', withinDays })];
+    return evaluate(sampleInput([A], ['a=1.1'], { who: WHO, recalls, at: NOW, waysBack: ways }));
+  };
+  for (const [count, next, says] of [
+    [3, 'run-9', /run run-7 of .* is taken back, after the 2 runs made since, the newest first: now run run-9/],
+    [2, 'run-8', /run run-7 of .* is taken back, after the run made since, the newest first: now run run-8/],
+    [1, 'run-7', /run run-7 of \S+ is taken back$/],
+  ] as const) {
+    const { rollback, next: then } = order(waysBack.slice(0, count));
+    assert.deepEqual([rollback?.run, rollback?.next], ['run-7', next]);
+    assert.match(rollback?.says ?? '', says);
+    assert.equal(then.action, 'wait');
+  }
+  const old = order(waysBack, 4);
+  assert.equal(old.rollback, null);
+  assert.match(old.warnings.join(), /the way back of .* is older than 4 days/);
 });
 
 test('a halts key cannot sign a recall that changes hosts', () => {

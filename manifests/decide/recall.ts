@@ -68,37 +68,40 @@ export interface KeptWayBack {
 }
 
 export interface RollbackOrder {
+  /** The run that brought the recalled patch. */
   readonly run: string;
+  /** The run to take back now: that one, or the newest of those that stand on it. */
+  readonly next: string;
   readonly recall: string;
   readonly patches: readonly string[];
   readonly says: string;
 }
 
 /**
- * The run to take back: the newest kept one, when it brought a recalled patch and is not older than the recall allows. A run below
- * the newest cannot be taken back alone: what came after it would stand on nothing.
+ * The run to take back next: the kept one that brought a recalled patch, when it is not older than the recall allows. Runs that were
+ * made after it stand on it and go first, the newest before the others, one at a time; what they brought is installed again afterwards.
  */
 export function rollbackOrder(
   installed: readonly { readonly patch: string; readonly recall: SignedRecall }[],
   ways: readonly KeptWayBack[],
   at: number,
 ): { readonly order: RollbackOrder | null; readonly notes: readonly string[] } {
-  const wanted = installed.filter(({ recall }) => recall.action === 'rollback');
-  if (wanted.length === 0) return { order: null, notes: [] };
-  const newest = ways.toSorted((a, b) => b.takenAt - a.takenAt)[0];
   const notes: string[] = [];
-  for (const { patch, recall } of wanted) {
+  for (const { patch, recall } of installed) {
+    if (recall.action !== 'rollback') continue;
     const about = `${patch} is recalled (${recall.name})`;
-    if (newest === undefined || !newest.patches.includes(patch)) {
-      const older = ways.some(({ patches }) => patches.includes(patch));
-      notes.push(
-        `${about}, but ${older ? 'later runs stand on the one that brought it' : 'no way back of it is kept on this host'}`,
-      );
-    } else if (recall.withinDays !== null && at > newest.takenAt + recall.withinDays * DAY_MS) {
-      notes.push(`${about}, but the way back of ${momentOf(newest.takenAt)} is older than ${recall.withinDays} days`);
+    const index = ways.findLastIndex(({ patches }) => patches.includes(patch));
+    const brought = ways[index];
+    const newest = ways.at(-1);
+    if (brought === undefined || newest === undefined) {
+      notes.push(`${about}, but no way back of it is kept on this host`);
+    } else if (recall.withinDays !== null && at > brought.takenAt + recall.withinDays * DAY_MS) {
+      notes.push(`${about}, but the way back of ${momentOf(brought.takenAt)} is older than ${recall.withinDays} days`);
     } else {
-      const says = `${about}: run ${newest.run} of ${momentOf(newest.takenAt)} is taken back`;
-      return { order: { run: newest.run, recall: recall.name, patches: newest.patches, says }, notes };
+      const later = ways.length - 1 - index;
+      const first = `, after the ${later === 1 ? 'run' : `${later} runs`} made since, the newest first: now run ${newest.run}`;
+      const says = `${about}: run ${brought.run} of ${momentOf(brought.takenAt)} is taken back${later === 0 ? '' : first}`;
+      return { order: { run: brought.run, next: newest.run, recall: recall.name, patches: newest.patches, says }, notes };
     }
   }
   return { order: null, notes };

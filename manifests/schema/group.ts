@@ -62,6 +62,12 @@ export type RebootLease = z.infer<typeof rebootLease>;
 /** One host at a time, where a group says nothing else. */
 export const REBOOT_LEASE: RebootLease = { slots: 1, minGapMinutes: 0, ttlMinutes: 60 };
 
+/**
+ * Whether a change has to be one that can be taken back. A host that has no way back for it: `required` refuses to install,
+ * `preferred` goes on and says so. `none`: nothing is kept even where it could be, and the host says so.
+ */
+const WAY_BACK_POLICIES = ['required', 'preferred', 'none'] as const;
+
 const REBOOT_POLICIES = ['never', 'if-needed', 'always'] as const;
 
 /** Before a reboot: how long people who are logged in are told ahead, and how long after the need arose their work may hold it up. */
@@ -107,7 +113,7 @@ export const patchGroup = authored(
     /** Services that still run replaced libraries are restarted after an installation; what cannot be needs a reboot. */
     restartServices: z.boolean().default(false),
     health: list(healthCheck, 50).default([]),
-    wayBack: z.enum(['required', 'preferred']).default('required'),
+    wayBack: z.enum(WAY_BACK_POLICIES).default('required'),
     pollMinutes: z.int().min(1).max(10_080).default(60),
     freeMiB: z.int().min(0).max(10_000_000).default(200),
     newDependencies: z.enum(['allow', 'refuse']).default('allow'),
@@ -145,8 +151,7 @@ export const group = document('group', 1, {
   hooks: list(hook, 50).optional(),
   reboot: z.enum(REBOOT_POLICIES),
   health: list(healthCheck, 50),
-  /** What a host does that cannot take the change back: `required` refuses to install, `preferred` goes on and says so. */
-  wayBack: z.enum(['required', 'preferred']),
+  wayBack: z.enum(WAY_BACK_POLICIES),
   pollMinutes: z.int().min(1).max(10_080),
   /** Kept free on every mount a run writes to, in bytes. */
   freeBytes: count,
