@@ -5,6 +5,7 @@ import * as os from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { systemClock } from '#manifests/platform/clock';
+import { silentLog } from '#manifests/platform/log';
 import { lineAt } from '#manifests/schema';
 import { openLine } from './line.ts';
 import { relaySettings } from './settings.ts';
@@ -46,14 +47,16 @@ test('wrong hours, days and zones are refused; files that the settings name are 
   try {
     fs.writeFileSync(join(folder, 'password'), 'geheim\n');
     const proxied = relaySettings.parse({ proxy: { url: 'http://p:3128', user: 'u', passwordFile: join(folder, 'password') } });
-    assert.deepEqual(openLine(proxied, systemClock).origin.proxy, {
-      url: 'http://p:3128',
-      user: 'u',
-      password: 'geheim',
-      except: [],
-    });
+    const proxy = openLine(proxied, systemClock, silentLog).origin.proxy;
+    assert.deepEqual(
+      { ...proxy, password: proxy?.password?.() },
+      { url: 'http://p:3128', user: 'u', password: 'geheim', except: [] },
+    );
+    fs.rmSync(join(folder, 'password'));
+    assert.throws(() => proxy?.password?.(), { code: 'transfer.proxy-file' });
     const lost = relaySettings.parse({ upstreamTls: { ca: join(folder, 'none') } });
-    assert.throws(() => openLine(lost, systemClock), { code: 'line.file' });
+    assert.throws(() => openLine(lost, systemClock, silentLog).origin.tls?.context(), { code: 'tls.file' });
+    assert.throws(() => relaySettings.parse({ upstreamTls: { cert: 'only' } }), /give cert and key together/);
   } finally {
     fs.rmSync(folder, { recursive: true });
   }

@@ -93,7 +93,7 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
 
   const ledger = openLedger(folders.ledger, () => clock.now());
   const spool = openSpool(folders.inbox, { wentOn: (agent, bytes) => ledger.has(agent, envelopeHash(bytes)) });
-  const line = openLine(settings, clock);
+  const line = openLine(settings, clock, log);
   const hops = settings.inboxForward.map((place) => openHop(place, line.origin));
   const origins = settings.upstream.map((place) => openOrigin(place, line.origin));
   const payloads = openPull({

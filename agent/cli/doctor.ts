@@ -2,6 +2,7 @@
 import * as fs from 'node:fs';
 import { EXIT, PatchferryError } from '#manifests/errors';
 import type { CommandContext, Outcome } from '#manifests/platform/cli';
+import { systemClock } from '#manifests/platform/clock';
 import { formatBytes } from '#manifests/platform/progress';
 import { OUTBOX_LIMITS } from '../outbox/index.ts';
 import { races } from '../prechecks/index.ts';
@@ -19,7 +20,7 @@ interface Check {
 export async function doctor(context: CommandContext): Promise<Outcome> {
   const checks: Check[] = [];
   const settings = await settingsFrom(context);
-  checks.push(...checkFolders(settings));
+  checks.push(...checkFolders(settings), ...(await checkCertificates(settings)));
   try {
     checks.push(...(await withAgent(context, (agent) => checkAgent(agent, context))));
   } catch (error) {
@@ -69,6 +70,13 @@ function checkFolders(settings: AgentSettings): Check[] {
     checks.push({ name: 'key', ok, says: `${name} has mode ${mode.toString(8)}`, next: `chmod 600 ${keys}/${name}` });
   }
   return checks;
+}
+
+/** The CAs and the certificate that the settings name; nothing where they name none. */
+async function checkCertificates({ relayTls }: AgentSettings): Promise<Check[]> {
+  if (Object.keys(relayTls).length === 0) return [];
+  const { inspectTls } = await import('#manifests/transfer');
+  return inspectTls(relayTls, systemClock.now(), 'this host').map((finding) => ({ name: 'certificate', ...finding }));
 }
 
 async function checkAgent(agent: Agent, context: CommandContext): Promise<Check[]> {

@@ -8,11 +8,11 @@ import { takeLock } from '#manifests/platform/lock';
 import { settingsFrom } from './frame.ts';
 
 export async function enroll(context: CommandContext): Promise<Outcome> {
-  const [service, outbox, poll, { openOrigin }, { openJournal }] = await Promise.all([
+  const [service, outbox, poll, { silentLog }, { openJournal }] = await Promise.all([
     import('../service/index.ts'),
     import('../outbox/index.ts'),
     import('../poll/index.ts'),
-    import('#manifests/transfer'),
+    import('#manifests/platform/log'),
     import('../run/index.ts'),
   ]);
   const { options, signal } = context;
@@ -24,7 +24,7 @@ export async function enroll(context: CommandContext): Promise<Outcome> {
   const places = service.placesOf(settings);
   fs.mkdirSync(settings.stateDir, { recursive: true, mode: 0o700 });
   const lock = takeLock(places.lock, 'agent enroll');
-  const origins = relays.map((relay) => openOrigin(relay));
+  const origins = await service.openRelayOrigins({ ...settings, relays }, { clock: systemClock, log: silentLog });
   try {
     const now = systemClock.now();
     const trust = service.openAgentTrust(settings, systemClock);

@@ -15,6 +15,7 @@ import { armFailPoints, asRunError, type FailPoint, type Hands, type Journal, op
 import { checkHealth, runHook } from './checks.ts';
 import { leaveIdentity } from './copies.ts';
 import { type Line, openLine } from './line.ts';
+import { openRelayOrigins } from './reach.ts';
 import { loggedIn, notifyUsers, rebootEvidence, rebootHost } from './reboot.ts';
 import { type AgentSettings, placesOf } from './settings.ts';
 import { mayRestart, restartUnit, staleUses } from './stale.ts';
@@ -108,18 +109,7 @@ export async function openAgent(settings: AgentSettings, options: OpenOptions): 
     journal.setMeta('chain.start', enrolment.envelopeSha256);
   }
   const line = openLine(settings.line, clock);
-  let origins = options.origins;
-  if (origins === undefined) {
-    const { openOrigin, openRate } = await import('#manifests/transfer');
-    const rate = line.limited
-      ? openRate(
-          () => line.rate(),
-          () => clock.monotonic(),
-        )
-      : undefined; // one for all: they share the line
-    origins = settings.relays.map((relay) => openOrigin(relay, { rate }));
-  }
-  const opened = origins;
+  const opened = options.origins ?? (await openRelayOrigins(settings, options));
   const trust = openAgentTrust(settings, clock);
   return {
     settings,

@@ -4,6 +4,7 @@ export { controlsOf } from './controls.ts';
 export { lastCycle, runCycle } from './cycle.ts';
 export { passGate } from './gate.ts';
 export { type Owned, ownedHost, sealNow } from './owner.ts';
+export { openRelayOrigins } from './reach.ts';
 export { rollbackLast } from './rollback.ts';
 export { type AgentSettings, loadSettings, placesOf } from './settings.ts';
 export { installUnit, ownCommand, removeUnit, unitState } from './systemd.ts';

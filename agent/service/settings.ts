@@ -2,7 +2,7 @@
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { readSettings } from '#manifests/platform/settings';
-import { labels, line, lineFields, name } from '#manifests/schema';
+import { labels, line, lineFields, name, proxySettings, tlsFiles } from '#manifests/schema';
 import { readEnrolment } from '../outbox/index.ts';
 import { RELAY_CHOICES } from '../poll/index.ts';
 
@@ -14,6 +14,10 @@ const agentSettings = z.strictObject({
   relays: z.array(line(1_000)).max(20).default([]),
   /** Whether a relay that was measured to be much faster goes before those that stand before it in the list. */
   relayChoice: z.enum(RELAY_CHOICES).default('measured'),
+  /** The only CAs accepted of relays, and this host's own certificate towards them; the system's CAs otherwise. */
+  relayTls: tlsFiles.default({}),
+  /** A proxy on the way to relays. */
+  proxy: proxySettings.optional(),
   /** How fast and when this host's line may be used; whether its bytes cost money, and what then. */
   line: z
     .strictObject({

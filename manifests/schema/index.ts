@@ -12,6 +12,7 @@ export * from './inventory.ts';
 export * from './json-schema.ts';
 export * from './line.ts';
 export * from './problems.ts';
+export * from './reach.ts';
 export * from './recall.ts';
 export * from './result.ts';
 export * from './rollout.ts';

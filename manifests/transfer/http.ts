@@ -1,18 +1,17 @@
 // An origin over HTTP(S): conditional requests, bounded bodies, ranges, time-outs and a minimum rate; no redirect elsewhere.
-import { Agent, type Dispatcher, ProxyAgent } from 'undici';
+import type { SecureContext } from 'node:tls';
+import { Agent, buildConnector, type Dispatcher, ProxyAgent } from 'undici';
 import { PatchferryError } from '#manifests/errors';
 import { pause } from '#manifests/platform/clock';
 import { type Guard, guard } from './guard.ts';
 import { fault, looksLikePage, type Origin, TRANSFER_LIMITS, type TransferLimits } from './origin.ts';
 import type { Rate } from './rate.ts';
 import { type PartTag, receive, type Stream } from './receive.ts';
+import { openTls, type TlsEnd } from './tls.ts';
 
 export interface HttpOptions {
-  /** PEM of the only CA that is accepted; the system's otherwise. */
-  readonly ca?: string | undefined;
-  /** PEM of this side's own certificate and key, where the other side asks for one (mutual TLS). */
-  readonly cert?: string | undefined;
-  readonly key?: string | undefined;
+  /** Who is believed at the far end of https, and what this side shows there; the system's CAs otherwise. */
+  readonly tls?: TlsEnd | undefined;
   /** A proxy between here and there. */
   readonly proxy?: ProxyOptions | undefined;
   /** How fast the line may be used; shared by all origins behind one line. */
@@ -28,13 +27,18 @@ export interface ProxyOptions {
   readonly url: string;
   /** For `Proxy-Authorization: Basic`. */
   readonly user?: string | undefined;
-  readonly password?: string | undefined;
+  /** Asked when a connection is needed. */
+  readonly password?: (() => string) | undefined;
   /** Hosts that are asked directly: names, `.domain`, `host:port`, `*`. */
   readonly except?: readonly string[] | undefined;
 }
 
 /** What is read of an answer nobody wants, so that its connection can be used again. */
 const DROP_LIMITS = { bytes: 4_096, ms: 2_000 } as const;
+
+let system: TlsEnd | undefined;
+/** Made once: hundreds of CAs are read for it. */
+const systemTls = () => (system ??= openTls({}));
 
 interface Answer {
   readonly status: number;
@@ -58,24 +62,48 @@ export function httpOrigin(url: string, options: HttpOptions = {}): Origin {
     keepAliveTimeout: limits.keepAliveMs,
     keepAliveMaxTimeout: limits.keepAliveMs,
   };
-  const secured = {
-    timeout: limits.connectMs,
-    ...(options.ca === undefined ? {} : { ca: options.ca }),
-    ...(options.cert === undefined ? {} : { cert: options.cert }),
-    ...(options.key === undefined ? {} : { key: options.key }),
-  };
-  const dispatcher =
-    proxy === undefined || isExcepted(base, proxy.except ?? [])
-      ? new Agent({ ...shared, connect: secured })
-      : new ProxyAgent({
-          ...shared,
-          uri: proxy.url,
-          requestTls: secured,
-          proxyTls: { timeout: limits.connectMs },
-          // Plain http is sent to the proxy as it is; only https needs a way through.
-          proxyTunnel: base.protocol === 'https:',
-          ...(proxy.user === undefined ? {} : { token: `Basic ${basic(proxy.user, proxy.password ?? '')}` }),
+  /** What the other side said against this side in TLS: it comes after the handshake, and the library only tells of a closed line. */
+  const alerts = { count: 0, last: undefined as Error | undefined };
+  const open = (secureContext: SecureContext | undefined): Dispatcher => {
+    const secured = { timeout: limits.connectMs, allowH2: false, ...(secureContext === undefined ? {} : { secureContext }) };
+    if (proxy === undefined || isExcepted(base, proxy.except ?? [])) {
+      const connector = buildConnector(secured);
+      const connect: typeof connector = (to, told) =>
+        connector(to, (...outcome) => {
+          outcome[1]?.on('error', (error: NodeJS.ErrnoException) => {
+            if (error.code?.startsWith('ERR_SSL') === true) Object.assign(alerts, { count: alerts.count + 1, last: error });
+          });
+          told(...outcome);
         });
+      return new Agent({ ...shared, connect });
+    }
+    return new ProxyAgent({
+      ...shared,
+      uri: proxy.url,
+      requestTls: secured,
+      allowH2: false,
+      proxyTls: { timeout: limits.connectMs },
+      // Plain http is sent to the proxy as it is; only https needs a way through.
+      proxyTunnel: secureContext !== undefined,
+      ...(proxy.user === undefined ? {} : { token: `Basic ${basic(proxy.user, proxy.password?.() ?? '')}` }),
+    });
+  };
+  const opened = new Map<string, { readonly context: SecureContext | undefined; readonly dispatcher: Dispatcher }>();
+  const leaving = new Set<Promise<void>>();
+  /** The connections of a protocol; new ones when the certificates have changed, the old ones end what they are at. */
+  const dispatcherOf = (protocol: string): Dispatcher => {
+    const context = protocol === 'https:' ? (options.tls ?? systemTls()).context() : undefined;
+    const known = opened.get(protocol);
+    if (known !== undefined && known.context === context) return known.dispatcher;
+    const dispatcher = open(context);
+    opened.set(protocol, { context, dispatcher });
+    if (known !== undefined) {
+      const left = known.dispatcher.close();
+      leaving.add(left);
+      void left.finally(() => leaving.delete(left));
+    }
+    return dispatcher;
+  };
 
   async function request(
     method: 'GET' | 'POST',
@@ -89,7 +117,7 @@ export function httpOrigin(url: string, options: HttpOptions = {}): Origin {
     for (;;) {
       if (seen.has(target.href)) throw fault('redirect', `${target.href} redirects in a loop`, { where: target.href });
       seen.add(target.href);
-      const answer = await once(method, target, headers, signal, body);
+      const answer = await withoutStranger(await once(method, target, headers, signal, body), target);
       if (answer.status < 300 || answer.status > 399 || answer.status === 304) return answer;
       answer.drop();
       target = followed(target, answer, method, seen.size > limits.redirects);
@@ -106,6 +134,8 @@ export function httpOrigin(url: string, options: HttpOptions = {}): Origin {
     const where = target.href;
     const waited = rate === undefined || body === undefined ? 0 : rate.take(body.length);
     if (waited > 0) await pause(waited, signal);
+    const dispatcher = dispatcherOf(target.protocol);
+    const alertsBefore = alerts.count;
     const watch = guard(where, limits, signal);
     try {
       const response: Dispatcher.ResponseData = await dispatcher.request({
@@ -133,7 +163,7 @@ export function httpOrigin(url: string, options: HttpOptions = {}): Origin {
       };
     } catch (cause) {
       watch.end();
-      throw named(cause, where, watch.signal);
+      throw named(alerts.count > alertsBefore ? alerts.last : cause, where, watch.signal);
     }
   }
 
@@ -205,7 +235,9 @@ export function httpOrigin(url: string, options: HttpOptions = {}): Origin {
       return { status: answer.status, body: await collect(answer, limits.answerBytes, where) };
     },
 
-    close: () => dispatcher.close(),
+    close: async () => {
+      await Promise.all([...leaving, ...[...opened.values()].map(({ dispatcher }) => dispatcher.close())]);
+    },
   };
 }
 
@@ -315,6 +347,27 @@ function datedValidator(answer: Answer, now: number): string | undefined {
   return age >= 60_000 ? `${DATED}${date}` : undefined;
 }
 
+/** How relays (403) and web servers (400, 495, 496 of nginx) say over TLS that they do not accept this side's certificate. */
+const STRANGER = {
+  statuses: [400, 403, 495, 496] as readonly number[],
+  says: /serve\.client-certificate|SSL certificate/i,
+  bytes: 64 * 1024,
+} as const;
+
+/** Tells such an answer from others with these statuses, whose bodies stay as they are. @throws transfer.tls-client */
+async function withoutStranger(answer: Answer, target: URL): Promise<Answer> {
+  if (target.protocol !== 'https:' || !STRANGER.statuses.includes(answer.status)) return answer;
+  const where = target.href;
+  const text = Buffer.from(await collect(answer, STRANGER.bytes, where)).toString('utf8');
+  if (!STRANGER.says.test(text)) return { ...answer, body: onlyOnce(Buffer.from(text, 'utf8')), drop: () => undefined };
+  const said = /"message":"([^"\\]{1,300})"/.exec(text)?.[1] ?? `status ${answer.status}`;
+  throw fault('tls-client', `${where}: it does not accept the certificate of this side: ${said}`, { where });
+}
+
+async function* onlyOnce(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes;
+}
+
 async function refuseOtherLength(answer: Answer, expected: number, where: string): Promise<void> {
   const stated = answer.header('content-length');
   if (stated === undefined || Number(stated) === expected) return;
@@ -390,7 +443,28 @@ function named(cause: unknown, where: string, signal: AbortSignal): Error {
   if (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT') return fault('timeout', text, { where, cause });
   if (code === 'UND_ERR_HEADERS_TIMEOUT' || code === 'UND_ERR_BODY_TIMEOUT') return fault('slow', text, { where, cause });
   if (code === 'UND_ERR_HEADERS_OVERFLOW') return fault('too-large', `${where}: its headers are too large`, { where, cause });
-  if (/^(?:ERR_TLS|ERR_SSL|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|HOSTNAME)/.test(code))
-    return fault('tls', text, { where, cause });
+  const kind = TLS_KINDS.find(([pattern]) => pattern.test(code));
+  if (kind !== undefined) return fault(kind[1], `${where}: ${kind[2]} (${error.message || code})`, { where, cause });
   return fault('cut', text, { where, cause });
 }
+
+/** Which code of OpenSSL and Node means what, the first that fits; what an alert says is the other side's view of this one. */
+const TLS_KINDS = [
+  [
+    /^CERT_(?:HAS_EXPIRED|NOT_YET_VALID)$/,
+    'tls-expired',
+    'its certificate is over, or not valid yet, by the clock of this host',
+  ],
+  [/^ERR_TLS_CERT_ALTNAME|^HOSTNAME/, 'tls-name', 'its certificate is for another name'],
+  [
+    /^ERR_SSL_.*ALERT_(?:CERTIFICATE|BAD_CERTIFICATE|UNSUPPORTED_CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED|HANDSHAKE_FAILURE)/,
+    'tls-client',
+    'it does not accept the certificate of this side, or wants one',
+  ],
+  [
+    /^(?:DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|CERT_UNTRUSTED|CERT_SIGNATURE|INVALID_CA|INVALID_PURPOSE|CERT_)/,
+    'tls-authority',
+    'no CA that is accepted here has signed its certificate',
+  ],
+  [/^ERR_(?:TLS|SSL)/, 'tls', 'it cannot be talked to by TLS'],
+] as const;

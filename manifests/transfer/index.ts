@@ -5,3 +5,5 @@ export { type HttpOptions, httpOrigin, isExcepted, type ProxyOptions } from './h
 export { openOrigin } from './open.ts';
 export { type Fetcher, type Origin, type Received, TRANSFER_LIMITS, type TransferLimits, type Want } from './origin.ts';
 export { openRate, type Rate } from './rate.ts';
+export { proxyOf } from './reach.ts';
+export { inspectTls, openTls, type TlsEnd, type TlsFinding } from './tls.ts';

@@ -66,10 +66,12 @@ test('a proxy: http is sent to it, https goes through it, with the password; hos
       await origin.close();
     }
   };
-  const proxy = { url, user: 'relay', password: 'geheim ü' };
+  const proxy = { url, user: 'relay', password: () => 'geheim ü' };
   assert.equal(await get('http://upstream.example/base', { proxy }), 'by proxy');
   assert.equal(lines.at(-1), 'GET http://upstream.example/base/f');
-  await assert.rejects(get('http://upstream.example', { proxy: { ...proxy, password: 'wrong' } }), { code: 'transfer.proxy' });
+  await assert.rejects(get('http://upstream.example', { proxy: { ...proxy, password: () => 'wrong' } }), {
+    code: 'transfer.proxy',
+  });
   await assert.rejects(get('https://upstream.example', { proxy }), { code: 'transfer.proxy' });
   assert.equal(lines.at(-1), 'CONNECT upstream.example:443 true');
   assert.equal(await get(target.url, { proxy: { ...proxy, except: ['127.0.0.1'] } }), 'direct');

@@ -10,7 +10,24 @@ export const fault = defineFaults('transfer', {
     next: 'The other side sends below the minimum rate; another one is used where there is one.',
   },
   cut: { exit: EXIT.unreachable, next: 'Try again: what has arrived is kept and the rest is asked for.' },
-  tls: { exit: EXIT.refused, next: 'Check the certificate of the other side, and the CA in the settings.' },
+  tls: { exit: EXIT.refused, next: 'Check that the other side serves https at this address and port.' },
+  'tls-authority': {
+    exit: EXIT.refused,
+    next: 'Name the CA of the other side in the settings (ca), or have it use a certificate of a CA that is accepted here.',
+  },
+  'tls-expired': {
+    exit: EXIT.refused,
+    next: 'Renew the certificate of the other side; set the clock of this host if it is wrong.',
+  },
+  'tls-name': {
+    exit: EXIT.refused,
+    next: 'Use a name in the settings that the certificate holds, or have a certificate made for this one.',
+  },
+  'tls-client': {
+    exit: EXIT.refused,
+    next: "Give this side's cert and key in the settings, signed by a CA that the other side accepts (clientCa), and not over.",
+  },
+  'proxy-file': { exit: EXIT.usage, next: 'Give the path of a file that this user may read (proxy: passwordFile).' },
   proxy: { exit: EXIT.unreachable, next: 'Check the address, user and password of the proxy in the settings.' },
   status: { exit: EXIT.unreachable, next: "Look at the other side's log for this request." },
   redirect: { exit: EXIT.refused, next: 'Give the address that the redirect leads to, if you trust it, in the settings.' },

@@ -2,6 +2,8 @@
 import { EXIT } from '#manifests/errors';
 import type { CommandSpec } from '#manifests/platform/cli';
 import { systemClock } from '#manifests/platform/clock';
+import { silentLog } from '#manifests/platform/log';
+import { openLine } from '../line.ts';
 import { foldersOf, settingsOf } from '../settings.ts';
 import { examine, gatherFacts } from '../site/index.ts';
 
@@ -12,7 +14,18 @@ export const doctor: CommandSpec = {
   async run(context) {
     const settings = settingsOf(context);
     const facts = gatherFacts({ folders: foldersOf(settings), site: settings.site, clock: systemClock });
-    const checks = await examine(facts, { ...settings, signal: context.signal });
+    const { tls, upstreamTls } = settings;
+    const served = { cert: tls?.cert, key: tls?.key, ca: tls?.clientCa };
+    const checks = await examine(facts, {
+      ...settings,
+      reach: openLine(settings, systemClock, silentLog).origin,
+      certificates: [
+        { name: 'tls', whose: 'this relay towards its clients', files: served },
+        { name: 'upstreamTls', whose: 'this relay towards upstreams', files: upstreamTls },
+      ],
+      now: systemClock.now(),
+      signal: context.signal,
+    });
     const lines = checks.map(
       ({ name, state, says, next }) => `${state.padEnd(5)} ${name}: ${says}${next === '' ? '' : `\n      next: ${next}`}`,
     );

@@ -58,9 +58,9 @@ export const sync: CommandSpec = {
   async run(context) {
     const settings = settingsOf(context);
     const folders = foldersOf(settings);
-    const line = openLine(settings, systemClock);
-    const origins = settings.upstream.map((place) => openOrigin(place, line.origin));
     const log = settings.logLevel === 'debug' ? createLog('relay', 'debug') : silentLog;
+    const line = openLine(settings, systemClock, log);
+    const origins = settings.upstream.map((place) => openOrigin(place, line.origin));
     let shown: ReturnType<typeof context.progress> | undefined;
     try {
       const report = await syncMirror({

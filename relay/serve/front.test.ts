@@ -7,10 +7,12 @@ import * as net from 'node:net';
 import * as os from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import * as tls from 'node:tls';
 import { isFault } from '#manifests/errors';
 import { silentLog } from '#manifests/platform/log';
 import { openPayloadStore, payloadPath } from '#manifests/repository';
-import { httpOrigin } from '#manifests/transfer';
+import type { TlsFiles } from '#manifests/schema';
+import { httpOrigin, openTls } from '#manifests/transfer';
 import { openTrust } from '#manifests/trust';
 import { startRelay } from '../run.ts';
 import { foldersOf, relaySettings } from '../settings.ts';
@@ -52,7 +54,6 @@ function certificate(name: string): { cert: string; key: string } {
   );
   return { cert, key };
 }
-const read = (file: string) => fs.readFileSync(file, 'utf8');
 
 function mirrorOf(payload: Uint8Array): string {
   const mirror = fresh();
@@ -70,8 +71,8 @@ const common = { listen: '127.0.0.1:0', posts: new Map(), health: () => ({ ok: t
 test('TLS and mutual TLS: the CA in the settings is honoured, a client without a certificate gets nothing, a renewal is taken up', async () => {
   const [server, client, other] = [certificate('relay'), certificate('client'), certificate('other')];
   const mirror = mirrorOf(randomBytes(100));
-  const get = async (url: string, options: Parameters<typeof httpOrigin>[1]) => {
-    const origin = httpOrigin(url, options);
+  const get = async (url: string, files: TlsFiles) => {
+    const origin = httpOrigin(url, { tls: openTls(files) });
     try {
       const got = await origin.fetchSmall('metadata/timestamp.json', { limitBytes: 100 });
       return got.kind;
@@ -88,24 +89,40 @@ test('TLS and mutual TLS: the CA in the settings is honoured, a client without a
   const plain = await startServer({ ...common, mirror, tls: own, limits: { renewalMs: 20 } });
   closing.push(() => plain.close());
   assert.match(plain.url, /^https:/);
-  assert.equal(await get(plain.url, { ca: read(server.cert) }), 'found');
-  assert.equal(await get(plain.url, {}), 'transfer.tls');
+  assert.equal(await get(plain.url, { ca: server.cert }), 'found');
+  assert.equal(await get(plain.url, {}), 'transfer.tls-authority');
   fs.copyFileSync(other.cert, own.cert);
   fs.copyFileSync(other.key, own.key);
-  while ((await get(plain.url, { ca: read(other.cert) })) !== 'found');
+  while ((await get(plain.url, { ca: other.cert })) !== 'found');
 
   const mutual = await startServer({ ...common, mirror, tls: { ...server, clientCa: client.cert } });
   closing.push(() => mutual.close());
-  const ca = read(server.cert);
-  assert.equal(await get(mutual.url, { ca, cert: read(client.cert), key: read(client.key) }), 'found');
-  assert.match(await get(mutual.url, { ca }), /^transfer\.(?:tls|cut)$/);
-  assert.match(await get(mutual.url, { ca, cert: read(other.cert), key: read(other.key) }), /^transfer\.(?:tls|cut)$/);
+  const ca = server.cert;
+  assert.equal(await get(mutual.url, { ca, ...client }), 'found');
+  assert.equal(await get(mutual.url, { ca }), 'transfer.tls-client');
+  assert.equal(await get(mutual.url, { ca, ...other }), 'transfer.tls-client');
+  // A stranger gets one answer and no more, whatever it asks for, and a session of its own that it takes up again helps it nothing.
+  let session: Buffer | undefined;
+  const shout = (method: string) =>
+    new Promise<string>((resolve) => {
+      const port = Number(new URL(mutual.url).port);
+      const socket = tls.connect({ host: '127.0.0.1', port, rejectUnauthorized: false, ...(session && { session }) }, () =>
+        socket.write(`${method} /inbox/results HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n`),
+      );
+      let said = '';
+      socket.on('session', (value: Buffer) => (session = value));
+      socket.on('data', (chunk: Buffer) => (said += chunk.toString()));
+      socket.on('error', () => undefined).on('close', () => resolve(said));
+    });
+  for (const method of ['GET', 'POST', 'POST', 'DELETE'])
+    assert.match(await shout(method), /^HTTP\/1\.1 403 [^]*serve\.client-certificate/);
+  assert.ok(session !== undefined);
 
-  for (const tls of [
+  for (const wrong of [
     { ...server, key: other.key },
     { ...server, cert: join(root, 'none') },
   ])
-    await assert.rejects(startServer({ ...common, mirror, tls }), { code: 'serve.tls' });
+    await assert.rejects(startServer({ ...common, mirror, tls: wrong }), { code: 'serve.tls' });
 });
 
 test('rates: one client and all together are held to theirs, metadata never waits, too many requests are told to come again', async () => {

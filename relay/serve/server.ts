@@ -8,7 +8,7 @@ import { type Refusal, sendFile, sendJson, sendText } from './answer.ts';
 import { fault } from './faults.ts';
 import { SERVE_LIMITS, type ServeLimits } from './limits.ts';
 import { openRates, type ServeRates } from './rates.ts';
-import { readTls, renew, type TlsFiles } from './tls.ts';
+import { readTls, renew, strangerOf, type TlsFiles } from './tls.ts';
 import { isServed, openTree } from './tree.ts';
 
 /** Takes the whole body of a POST; gives the status and what is told. */
@@ -89,9 +89,13 @@ const REFUSALS = {
     next: 'Try again after the time in Retry-After.',
   },
   often: { code: 'serve.too-often', message: 'this client asks too often', next: 'Try again after the time in Retry-After.' },
+  stranger: {
+    code: 'serve.client-certificate',
+    next: 'Show a certificate that a CA of this relay (tls: clientCa) has signed and that is not over.',
+  },
   body: { code: 'serve.body', message: 'a request to read has no body', next: 'Send GET and HEAD without one.' },
   busy: { code: 'serve.busy', message: 'too many uploads at this moment', next: 'Try again after the time in Retry-After.' },
-} as const satisfies Record<string, Refusal>;
+} as const satisfies Record<string, Omit<Refusal, 'message'> & { message?: string }>;
 
 /** Starts to serve. @throws serve.listen, serve.tls */
 export async function startServer(options: ServeOptions): Promise<RunningServer> {
@@ -105,6 +109,11 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
   let requests = 0;
   function answer(request: http.IncomingMessage, response: http.ServerResponse): void {
     requests += 1;
+    const stranger = options.tls?.clientCa === undefined ? undefined : strangerOf(request.socket);
+    if (stranger !== undefined) {
+      refuseAndClose(request, response, 403, { ...REFUSALS.stranger, message: stranger });
+      return;
+    }
     const target = request.url ?? '';
     const path = target.length > limits.pathBytes ? '' : (target.split('?', 1)[0] ?? '');
     if (!rates.free && !rates.allowed(request.socket.remoteAddress ?? '')) {

@@ -1,7 +1,8 @@
 // TLS and mutual TLS of the relay's own server: its files are read, tried, and read anew when they are renewed.
 import * as fs from 'node:fs';
 import type * as https from 'node:https';
-import { createSecureContext } from 'node:tls';
+import type { Socket } from 'node:net';
+import { createSecureContext, TLSSocket } from 'node:tls';
 import type { Log } from '#manifests/platform/log';
 import { fault } from './faults.ts';
 
@@ -23,13 +24,27 @@ export function readTls({ cert, key, clientCa }: TlsFiles): https.ServerOptions 
     }
   };
   const context = { cert: read(cert), key: read(key), minVersion: 'TLSv1.2' as const };
-  const asked = clientCa === undefined ? {} : { ca: read(clientCa), requestCert: true, rejectUnauthorized: true };
+  // Whom the handshake would have to turn away gets an answer that says why, and nothing else: see `strangerOf`.
+  const asked = clientCa === undefined ? {} : { ca: read(clientCa), requestCert: true, rejectUnauthorized: false };
   try {
     createSecureContext({ ...context, ...(clientCa === undefined ? {} : { ca: asked.ca }) });
   } catch (cause) {
     throw fault('tls', `${cert} and ${key} cannot be used: ${(cause as Error).message}`, { where: cert, cause });
   }
   return { ...context, ...asked };
+}
+
+/** Why a client is no one that this relay talks to; undefined when it is. A session that is taken up again is judged like a new one. */
+export function strangerOf(socket: Socket): string | undefined {
+  if (!(socket instanceof TLSSocket)) return 'this is no TLS connection';
+  const shown = socket.getPeerX509Certificate();
+  if (shown === undefined) return 'this client shows no certificate';
+  if (socket.authorized) return undefined;
+  const { authorizationError: error } = socket;
+  const code = error instanceof Error ? ((error as NodeJS.ErrnoException).code ?? error.message) : String(error);
+  return code === 'CERT_HAS_EXPIRED'
+    ? `the certificate of this client is over since ${shown.validTo}`
+    : `the certificate of this client is not accepted (${code.slice(0, 100)})`;
 }
 
 /** Takes a renewed certificate up without a restart; one that cannot be used is logged and the old one stays. */

@@ -1,7 +1,8 @@
 // What `doctor` looks at: what the files say, and what answers when it is asked. Each finding with its next step.
 import * as fs from 'node:fs';
 import { isFault } from '#manifests/errors';
-import { openOrigin } from '#manifests/transfer';
+import type { TlsFiles } from '#manifests/schema';
+import { type HttpOptions, inspectTls, openOrigin } from '#manifests/transfer';
 import { type Concern, concernsOf } from './concerns.ts';
 import type { SiteFacts } from './facts.ts';
 
@@ -32,11 +33,19 @@ const ABOUT: Readonly<Record<string, string>> = {
 export interface DoctorOptions {
   readonly upstream: readonly string[];
   readonly inboxForward: readonly string[];
+  readonly siblings: readonly string[];
+  /** How upstreams, next hops and siblings are reached. */
+  readonly reach: HttpOptions;
+  /** Certificates of this relay by the setting that names them. */
+  readonly certificates: ReadonlyArray<{ readonly name: string; readonly whose: string; readonly files: TlsFiles }>;
+  /** Milliseconds. */
+  readonly now: number;
   readonly signal?: AbortSignal | undefined;
 }
 
 /** Every check, in a fixed order. Asks each upstream for its timestamp and each next hop whether it is there. */
-export async function examine(facts: SiteFacts, { upstream, inboxForward, signal }: DoctorOptions): Promise<Check[]> {
+export async function examine(facts: SiteFacts, options: DoctorOptions): Promise<Check[]> {
+  const { upstream, inboxForward, siblings, certificates, now, ...ask } = options;
   const concerns = Map.groupBy(concernsOf(facts), ({ about }) => about);
   const state = (level: Concern['level']) => (level === 'bad' ? 'bad' : 'look');
   const fromFiles = Object.entries(ABOUT).flatMap(([name, fine]): Check[] => {
@@ -45,24 +54,30 @@ export async function examine(facts: SiteFacts, { upstream, inboxForward, signal
     return found.map(({ level, says, next }) => ({ name, state: state(level), says, next }));
   });
   const asked = await Promise.all([
-    ...upstream.map((place) => askUpstream(place, signal)),
-    ...inboxForward.map((place) => askHop(place, signal)),
+    ...upstream.map((place) => askUpstream(place, ask)),
+    ...inboxForward.map((place) => askHop('inboxForward', place, ask)),
+    ...siblings.map((place) => askHop('siblings', place, ask)),
   ]);
   const none: Check[] =
     upstream.length > 0
       ? []
       : [{ name: 'upstream', state: 'look', says: 'no upstream is set', next: 'Set upstream, or bring bundles.' }];
-  return [...fromFiles, ...none, ...asked];
+  const papers = certificates.flatMap(({ name, whose, files }) =>
+    inspectTls(files, now, whose).map(({ ok, says, next }): Check => ({ name, state: ok ? 'ok' : 'look', says, next })),
+  );
+  return [...fromFiles, ...papers, ...none, ...asked];
 }
 
 const within = (signal: AbortSignal | undefined) =>
   AbortSignal.any([AbortSignal.timeout(DOCTOR_LIMITS.timeoutMs), ...(signal === undefined ? [] : [signal])]);
 
-async function askUpstream(place: string, signal: AbortSignal | undefined): Promise<Check> {
+type Ask = Pick<DoctorOptions, 'reach' | 'signal'>;
+
+async function askUpstream(place: string, { reach, signal }: Ask): Promise<Check> {
   const name = `upstream ${place}`;
   let origin: ReturnType<typeof openOrigin> | undefined;
   try {
-    origin = openOrigin(place);
+    origin = openOrigin(place, reach);
     const answer = await origin.fetchSmall('metadata/timestamp.json', {
       limitBytes: DOCTOR_LIMITS.timestampBytes,
       signal: within(signal),
@@ -77,8 +92,8 @@ async function askUpstream(place: string, signal: AbortSignal | undefined): Prom
   }
 }
 
-async function askHop(place: string, signal: AbortSignal | undefined): Promise<Check> {
-  const name = `inboxForward ${place}`;
+async function askHop(setting: string, place: string, { reach, signal }: Ask): Promise<Check> {
+  const name = `${setting} ${place}`;
   if (!/^https?:/i.test(place))
     return fs.statSync(place, { throwIfNoEntry: false })?.isDirectory() === true
       ? { name, state: 'ok', says: 'the folder is there', next: '' }
@@ -90,7 +105,7 @@ async function askHop(place: string, signal: AbortSignal | undefined): Promise<C
         };
   let origin: ReturnType<typeof openOrigin> | undefined;
   try {
-    origin = openOrigin(place);
+    origin = openOrigin(place, reach);
     await origin.fetchSmall('healthz', { limitBytes: DOCTOR_LIMITS.health, signal: within(signal) });
     return { name, state: 'ok', says: 'answers', next: '' };
   } catch (error) {
