@@ -8,7 +8,7 @@ import { randomBytes } from 'node:crypto';
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
-import { readFileBounded, writeFileAtomic } from '#manifests/platform/files';
+import { readFileBounded, syncFolder, writeFileAtomic } from '#manifests/platform/files';
 import type { HostContext, InstallPlan } from '../packages/index.ts';
 import { copyPaths, fault, packFolders, syncFileSystem } from './copy.ts';
 import { type PutBackOutcome, putBack } from './put-back.ts';
@@ -91,9 +91,15 @@ export async function takeSaved(
   return copied.length;
 }
 
-/** Gives back the room that was set aside for a restore on a full disk. */
+/**
+ * Gives back the room that was set aside for a restore on a full disk. A journaling file system hands blocks out again only when
+ * the removal is committed, hence the flush.
+ */
 export function releaseReserve(folder: string): void {
-  fs.rmSync(join(folder, 'reserve'), { force: true });
+  const reserve = join(folder, 'reserve');
+  if (!fs.existsSync(reserve)) return;
+  fs.rmSync(reserve);
+  syncFolder(folder);
 }
 
 /** Puts the part back; see PutBack. @throws wayback.unknown, wayback.copy */

@@ -1,6 +1,7 @@
 // Where ways back lie, one folder a run: made whole or not at all (`complete.json` is written last), listed, given back.
 import * as fs from 'node:fs';
 import { join } from 'node:path';
+import { PatchferryError } from '#manifests/errors';
 import { utcSeconds } from '#manifests/platform/clock';
 import { readFileBounded, syncFolder, writeFileAtomic } from '#manifests/platform/files';
 import { type HostContext, type InstallPlan, reach } from '../packages/index.ts';
@@ -82,6 +83,17 @@ export async function pathsAtFirstTry(folder: string, context: HostContext, plan
   const known = noted === undefined ? [] : (JSON.parse(Buffer.from(noted).toString('utf8')) as string[]);
   // A run may come here more than once, each time with other packages installed (a batch that failed, then another).
   const paths = [...new Set([...known, ...(await pathsOfChanged(context, plans))])];
-  if (paths.length > known.length) writeFileAtomic(file, JSON.stringify(paths), { mode: 0o600 });
+  if (paths.length > known.length) note(file, paths, context);
   return paths;
+}
+
+/** On a disk without room even for this the restore goes on: it makes room, and only one that is cut off would miss the note. */
+function note(file: string, paths: readonly string[], context: HostContext): void {
+  try {
+    writeFileAtomic(file, JSON.stringify(paths), { mode: 0o600 });
+  } catch (error) {
+    if (!(error instanceof PatchferryError && (error.cause as NodeJS.ErrnoException | undefined)?.code === 'ENOSPC'))
+      throw error;
+    context.log.warn({ event: 'wayback.note-left-out', path: file }, 'no room to note what the run brought');
+  }
 }

@@ -196,21 +196,31 @@ function askedFor(options: DraftOptions, sizes: readonly number[], declared: rea
   return sha256Of(canonicalJson({ about, chunkBytes, sealTo, paths, sizes, declared }));
 }
 
-/** The draft that an interrupted export left, when the same is asked for again; else a new one. */
+/** The draft that an interrupted export left, when the same is asked for again; else a new one. @throws as `draftBundle` */
 export async function draftAgain(options: DraftOptions): Promise<Draft> {
+  return (await onMedium(options.work, () => knownDraft(options))) ?? draftBundle(options);
+}
+
+function knownDraft(options: DraftOptions): Draft | undefined {
   const disk = options.disk ?? realDisk;
   const name = bundleName(options.about);
   const bytes = readSmall(disk, join(options.work, name, DRAFT_FILE), DRAFT_BYTES);
-  const known = bytes === undefined ? undefined : storedDraft.safeParse(JSON.parse(bytes.toString('utf8')));
-  if (known?.success === true) {
-    const sizes = options.entries.map((entry) => ('file' in entry ? (disk.facts(entry.file)?.size ?? -1) : entry.bytes.length));
-    const declared = options.entries.map((entry) => ('file' in entry ? (entry.sha256 ?? null) : sha256Of(entry.bytes)));
-    const { expires } = known.data.index;
-    if (known.data.asked === askedFor(options, sizes, declared) && Date.parse(expires) > options.about.madeAt) {
-      return openDraft(options.work, name, disk);
-    }
+  const known = bytes === undefined ? undefined : storedDraft.safeParse(parsed(bytes));
+  if (known?.success !== true) return undefined;
+  const sizes = options.entries.map((entry) => ('file' in entry ? (disk.facts(entry.file)?.size ?? -1) : entry.bytes.length));
+  const declared = options.entries.map((entry) => ('file' in entry ? (entry.sha256 ?? null) : sha256Of(entry.bytes)));
+  const { expires } = known.data.index;
+  if (known.data.asked !== askedFor(options, sizes, declared) || Date.parse(expires) <= options.about.madeAt) return undefined;
+  return openDraft(options.work, name, disk);
+}
+
+/** A draft that a failing disk damaged is none: it is made anew. */
+function parsed(bytes: Buffer): unknown {
+  try {
+    return JSON.parse(bytes.toString('utf8'));
+  } catch {
+    return undefined;
   }
-  return draftBundle(options);
 }
 
 /** Opens a finished draft again, for the next stick. @throws bundle.no-bundle */
