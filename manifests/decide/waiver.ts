@@ -171,7 +171,7 @@ export interface WaiverNotice {
 
 /** Notices: from fourteen days before, from one day before, on the day it ended, and for as long as what it covered is missing. */
 export function waiverNotices(
-  waivers: readonly HostWaiver[],
+  waivers: ReadonlyArray<Pick<HostWaiver, 'waiver' | 'standing' | 'until'>>,
   stillMissing: (waiver: SignedWaiver) => boolean,
   at: number,
 ): WaiverNotice[] {

@@ -1,5 +1,6 @@
 // Waivers of a home, brought together: authored documents, signatures, requests from the store, answers, what is excepted now.
 
+import type { WaiverNotice } from '#manifests/decide';
 import type { Roster, SignedWaiver, Waiver, WaiverAnswer } from '#manifests/schema';
 import type { PublisherHome } from '../home.ts';
 import type { PolicySet } from '../policy/index.ts';
@@ -7,6 +8,7 @@ import { openKnowledge, type WaiverRequest } from '../results/index.ts';
 import { readRoster } from '../roster/index.ts';
 import {
   groupsOf,
+  noticesOf,
   publishedAnswers,
   publishedWaivers,
   type RevokedWaiver,
@@ -24,6 +26,8 @@ export interface Exceptions {
   readonly states: readonly WaiverState[];
   /** Nobody has answered them yet. */
   readonly requests: readonly WaiverRequest[];
+  /** What ends soon, and what has just ended. */
+  readonly notices: readonly WaiverNotice[];
   readonly answers: readonly WaiverAnswer[];
   readonly revoked: readonly RevokedWaiver[];
   readonly groups: readonly WaiverGroup[];
@@ -52,7 +56,18 @@ export function readExceptions(home: PublisherHome, at: number): Exceptions {
       hosts.add(agent);
     }
     const excepted = { findings, hosts: hosts.size };
-    return { documents, states, requests, answers, revoked: readRevoked(home.waiversFolder), groups, roster, excepted };
+    const notices = noticesOf(states, at);
+    return {
+      documents,
+      states,
+      requests,
+      notices,
+      answers,
+      revoked: readRevoked(home.waiversFolder),
+      groups,
+      roster,
+      excepted,
+    };
   } finally {
     knowledge.close();
   }

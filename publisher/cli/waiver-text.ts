@@ -82,14 +82,17 @@ export function listText(exceptions: Exceptions, open: boolean): string {
         ]),
   ];
   const last = `${counted(excepted.findings, 'patch finding')} EXCEPTED on ${counted(excepted.hosts, 'host')}, by what hosts last said`;
-  if (rows.length === 0) return `no ${open ? 'open request and no pending waiver' : 'request and no waiver'}\n${last}`;
-  return [table(['STATE', 'NAME', 'ABOUT', 'HOSTS', 'FROM', 'UNTIL', 'SIGNED', 'WHY'], rows), '', last].join('\n');
+  const said = exceptions.notices.map(({ says }) => says);
+  if (rows.length === 0)
+    return `no ${open ? 'open request and no pending waiver' : 'request and no waiver'}\n${[...said, last].join('\n')}`;
+  return [table(['STATE', 'NAME', 'ABOUT', 'HOSTS', 'FROM', 'UNTIL', 'SIGNED', 'WHY'], rows), '', ...said, last].join('\n');
 }
 
 export function reportOf(exceptions: Exceptions, open: boolean) {
-  const { requests, states, answers, revoked, excepted } = exceptions;
+  const { requests, states, notices, answers, revoked, excepted } = exceptions;
   return {
     excepted,
+    notices,
     requests,
     waivers: states
       .filter(({ standing }) => !open || standing === 'pending')

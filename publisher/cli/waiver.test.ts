@@ -118,6 +118,12 @@ describe('waivers', () => {
       [['approved', 'own-tool-3f2a9c01']],
     );
     assert.equal((await lab.run('publish')).exit, 3, 'and nothing changes by publishing again');
+    assert.match((await lab.run('waiver', 'list')).out, /^waiver own-tool-3f2a9c01 ends at .*, within 14 days$/m);
+    const { notices } = (await lab.json('waiver', 'list')) as { notices: { kind: string }[] };
+    assert.deepEqual(
+      notices.map(({ kind }) => kind),
+      ['ends-in-14-days'],
+    );
   });
 
   test('a rejection reaches the owner with its reason; the request is open no more', async () => {

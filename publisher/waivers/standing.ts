@@ -1,6 +1,15 @@
 // Where each waiver stands, for the people who approve and list them: who has signed, what is still needed, when it holds. Pure:
 // a host judges by itself, by the same functions.
-import { approversOf, selects, signedWaiverOf, spanOf, verifyWaiver, type WaiverVerdict } from '#manifests/decide';
+import {
+  approversOf,
+  selects,
+  signedWaiverOf,
+  spanOf,
+  verifyWaiver,
+  type WaiverNotice,
+  type WaiverVerdict,
+  waiverNotices,
+} from '#manifests/decide';
 import type { Roster, SignedWaiver, Waiver, WaiverAnswer, WaiverPolicy } from '#manifests/schema';
 import type { Approvals } from './files.ts';
 
@@ -81,6 +90,19 @@ export function waiverState(
   const good = verdicts.some(({ ok }) => ok);
   const standing = at >= until ? 'expired' : !good ? 'pending' : at < from ? 'coming' : 'active';
   return { waiver, request, standing, verdicts, approvers: [...approvers].toSorted(), from, until };
+}
+
+/**
+ * Notices for approvers: waivers in force that end soon, and those that ended within a day. Whether what a waiver covered is still
+ * missing is said by each host. @param at milliseconds
+ */
+export function noticesOf(states: readonly WaiverState[], at: number): WaiverNotice[] {
+  const held = states.flatMap(({ waiver, standing, verdicts, until }) =>
+    !verdicts.some(({ ok }) => ok) || standing === 'coming'
+      ? []
+      : [{ waiver, standing: at < until ? ('in-force' as const) : ('ended' as const), until }],
+  );
+  return waiverNotices(held, () => false, at);
 }
 
 /** Waivers to be signed: those that some group honours, until some time after their end. @param at milliseconds */
