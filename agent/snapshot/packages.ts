@@ -3,7 +3,6 @@
 import * as fs from 'node:fs';
 import { formatBytes } from '#manifests/platform/progress';
 import { anyLockHolder, type HostContext, type InstallPlan, waitForLocks } from '../packages/index.ts';
-import { syncFileSystem } from './copy.ts';
 import { afterRestore, describeOutcome } from './outcome.ts';
 import { releaseReserve, restoreSaved, savedBytes, takeSaved } from './saved.ts';
 import { isInRoots, notCovered, pathsOfChanged, scopeRoots } from './scope.ts';
@@ -19,9 +18,6 @@ import {
   startFolder,
 } from './store.ts';
 import type { WayBack } from './wayback.ts';
-
-/** Below this a disk counts as full. */
-const SCARCE_BYTES = 4 * 1024 * 1024;
 
 const ofPackages = (plans: readonly InstallPlan[]) => plans.filter(({ format }) => format !== 'archive');
 
@@ -58,12 +54,8 @@ export const packages: WayBack = {
   async restore(id, plans, context) {
     const folder = folderOf(store(context), id);
     await waitForLocks(context, anyLockHolder);
-    const { bfree, bsize } = fs.statfsSync(store(context));
-    if (bfree * bsize < SCARCE_BYTES) {
-      releaseReserve(folder); // not even the note of what to look at would fit
-      await syncFileSystem(context, store(context)); // journaling file systems give room back only then
-    }
-    const outcome = await restoreSaved(context, folder, id, await pathsAtFirstTry(folder, context, plans));
+    const newPaths = await pathsAtFirstTry(folder, context, plans, () => releaseReserve(folder));
+    const outcome = await restoreSaved(context, folder, id, newPaths);
     await afterRestore(context, [outcome]);
     return describeOutcome([outcome]);
   },

@@ -7,7 +7,7 @@ import { anyLockHolder, type HostContext, type InstallPlan, reach, waitForLocks 
 import { fault } from './copy.ts';
 import { afterRestore, describeOutcome } from './outcome.ts';
 import { putBack } from './put-back.ts';
-import { restoreSaved, savedBytes, takeSaved } from './saved.ts';
+import { releaseReserve, restoreSaved, savedBytes, takeSaved } from './saved.ts';
 import { isInRoots, notCovered, pathsOfChanged, scopeRoots } from './scope.ts';
 import {
   complete,
@@ -110,7 +110,7 @@ export function snapshotWay(driver: SnapshotDriver): WayBack {
       const place = folder(context, id);
       if (!isComplete(place)) throw fault('unknown', `there is no whole snapshot ${id}`, { where: place });
       await waitForLocks(context, anyLockHolder);
-      const newPaths = await pathsAtFirstTry(place, context, plans);
+      const newPaths = await pathsAtFirstTry(place, context, plans, () => releaseReserve(join(place, 'saved')));
       const { inside } = await parts(context, plans);
       const paths = [...new Set([...inside.paths, ...newPaths.filter((path) => !isInRoots(path))])];
       const outcomes = await driver.withTree(id, context, async (source) => {

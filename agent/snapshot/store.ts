@@ -76,24 +76,35 @@ export function discardFolder(folder: string): void {
 /**
  * The paths that the changed packages list now, as this and earlier tries of a restore found them: a later try no longer sees
  * the new versions' lists.
+ * @param releaseRoom gives back what was set aside for a full disk
  */
-export async function pathsAtFirstTry(folder: string, context: HostContext, plans: readonly InstallPlan[]): Promise<string[]> {
+export async function pathsAtFirstTry(
+  folder: string,
+  context: HostContext,
+  plans: readonly InstallPlan[],
+  releaseRoom: () => void,
+): Promise<string[]> {
   const file = join(folder, 'new-paths.json');
   const noted = readFileBounded(file, SMALL_FILE_BYTES);
   const known = noted === undefined ? [] : (JSON.parse(Buffer.from(noted).toString('utf8')) as string[]);
   // A run may come here more than once, each time with other packages installed (a batch that failed, then another).
   const paths = [...new Set([...known, ...(await pathsOfChanged(context, plans))])];
-  if (paths.length > known.length) note(file, paths, context);
+  if (paths.length === known.length) return paths;
+  const note = () => writeFileAtomic(file, JSON.stringify(paths), { mode: 0o600 });
+  if (fits(note)) return paths;
+  releaseRoom();
+  // A restore goes on without the note: it makes room itself, and only one that is cut off would miss it.
+  if (!fits(note)) context.log.warn({ event: 'wayback.note-left-out', path: file }, 'no room to note what the run brought');
   return paths;
 }
 
-/** On a disk without room even for this the restore goes on: it makes room, and only one that is cut off would miss the note. */
-function note(file: string, paths: readonly string[], context: HostContext): void {
+/** What is free by the file system's own count may be blocks that it does not hand out yet, so that only trying tells. */
+function fits(write: () => void): boolean {
   try {
-    writeFileAtomic(file, JSON.stringify(paths), { mode: 0o600 });
+    write();
+    return true;
   } catch (error) {
-    if (!(error instanceof PatchferryError && (error.cause as NodeJS.ErrnoException | undefined)?.code === 'ENOSPC'))
-      throw error;
-    context.log.warn({ event: 'wayback.note-left-out', path: file }, 'no room to note what the run brought');
+    if (error instanceof PatchferryError && (error.cause as NodeJS.ErrnoException | undefined)?.code === 'ENOSPC') return false;
+    throw error;
   }
 }

@@ -32,7 +32,7 @@ import { fault } from './faults.ts';
 import { type Download, download } from './fetch.ts';
 import { wishOfHosts } from './needs.ts';
 import { contentsOf, type Documents, type Published, readDocuments, type Wish, wishOfProfile, wishOfRequest } from './plan.ts';
-import { airgapFolders, noteExport, readHas, readSite, type SiteRecord, writeSite } from './sites.ts';
+import { airgapFolders, asAcknowledged, noteExport, readSite, type SiteRecord, writeSite } from './sites.ts';
 
 export interface BundleExportOptions {
   readonly home: PublisherHome;
@@ -57,6 +57,8 @@ export interface BundleExportOptions {
   /** Only these chunks: the ones that arrived damaged. */
   readonly chunks?: readonly number[] | undefined;
   readonly dryRun: boolean;
+  /** Dry run only: number of the content bundle that the stick says the site has. */
+  readonly acknowledged?: number | undefined;
   readonly clock: Clock;
   readonly signal: AbortSignal;
   progress(label: string, total?: number): Progress;
@@ -91,7 +93,7 @@ export function exportBundle(options: BundleExportOptions): Promise<BundleExport
 
 async function putBundle(options: BundleExportOptions): Promise<BundleExportReport> {
   const { home, keyring, place, dryRun } = options;
-  const site = readSite(home, options.site);
+  const { record: site, has: known } = asAcknowledged(home, options.site, (dryRun ? options.acknowledged : undefined) ?? 0);
   const scratch = fs.mkdtempSync(join(tmpdir(), 'patchferry-bundle-'));
   try {
     const published = await readPublished(home, scratch, options.signal);
@@ -105,7 +107,7 @@ async function putBundle(options: BundleExportOptions): Promise<BundleExportRepo
     const toFetch = options.fetch || site.oneWay ? wishes : asked;
     const fetched = dryRun ? { fetched: 0, bytes: 0, failed: [] } : await download(home, toFetch, store, options);
 
-    const has = options.full || site.oneWay ? new Set<string>() : readHas(home, site.name);
+    const has = options.full || site.oneWay ? new Set<string>() : known;
     const contents = contentsOf({ repository: home.repositoryFolder, published, documents, wishes, has, store });
     const metadata = digestOf(contents.entries.filter(({ path }) => path.startsWith('metadata/')));
     contents.entries.unshift({ path: RECEIVED_FILE, bytes: encodeReceived(site.name, site.returned) });

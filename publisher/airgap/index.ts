@@ -3,5 +3,5 @@ export { type BundleExportOptions, type BundleExportReport, exportBundle, signer
 export { fault } from './faults.ts';
 export { readDocuments, wishOfRequest } from './plan.ts';
 export { type ReturnsReport, requestFor, requestToAnswer, takeReturns } from './returns.ts';
-export { addSite, listSites, readSite, type SiteRecord } from './sites.ts';
+export { addSite, asAcknowledged, listSites, readSite, type SiteRecord } from './sites.ts';
 export { type BundleCheck, holdsBundles, verifyBundles } from './verify.ts';

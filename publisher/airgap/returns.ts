@@ -249,7 +249,12 @@ export function requestFor(home: PublisherHome, site: SiteRecord, place: string 
  * The missing list an exchange answers: the one on the stick or the last one collected, while something of it is not at the
  * site by its own word.
  */
-export function requestToAnswer(home: PublisherHome, site: SiteRecord, place: string): Request | undefined {
+export function requestToAnswer(
+  home: PublisherHome,
+  site: SiteRecord,
+  place: string,
+  has: ReadonlySet<string> = readHas(home, site.name),
+): Request | undefined {
   let request: Request;
   try {
     request = requestFor(home, site, place);
@@ -258,7 +263,6 @@ export function requestToAnswer(home: PublisherHome, site: SiteRecord, place: st
     if (isFault(error, 'airgap.no-request', 'airgap.other-site', 'airgap.old-request', 'bundle.request')) return undefined;
     throw error;
   }
-  const has = readHas(home, site.name);
   const lacks = request.level === 'salted' || request.wanted.some(({ sha256 }) => !has.has(payloadPath(sha256)));
   return lacks ? request : undefined;
 }

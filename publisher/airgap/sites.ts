@@ -165,21 +165,26 @@ export function noteExport(home: PublisherHomePaths, site: string, sequence: num
 
 /** The site has content bundle `sequence`: what was in it need not travel again. Twice is as good as once. */
 export function acknowledgeContent(home: PublisherHomePaths, site: string, sequence: number): SiteRecord {
+  const { record, has, changed } = asAcknowledged(home, site, sequence);
+  if (!changed) return record;
+  const lines = [...has].toSorted().map((path) => `${path}\n`);
+  writeFileAtomic(hasFile(home, site), lines.join(''));
+  writeSite(home, record);
+  return record;
+}
+
+/** A site and what it has as they are once content bundle `sequence` is acknowledged; nothing is written. */
+export function asAcknowledged(
+  home: PublisherHomePaths,
+  site: string,
+  sequence: number,
+): { record: SiteRecord; has: Set<string>; changed: boolean } {
   const record = readSite(home, site);
-  const file = exportFile(home, site, sequence);
-  if (sequence > record.sent || !fs.existsSync(file)) return record;
   const has = readHas(home, site);
+  const file = exportFile(home, site, sequence);
+  if (sequence > record.sent || !fs.existsSync(file)) return { record, has, changed: false };
   for (const path of readLines(file)) has.add(path);
-  writeFileAtomic(
-    hasFile(home, site),
-    [...has]
-      .toSorted()
-      .map((path) => `${path}\n`)
-      .join(''),
-  );
-  const after = { ...record, acknowledged: Math.max(record.acknowledged, sequence) };
-  writeSite(home, after);
-  return after;
+  return { record: { ...record, acknowledged: Math.max(record.acknowledged, sequence) }, has, changed: true };
 }
 
 function readLines(file: string): string[] {

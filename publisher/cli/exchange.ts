@@ -6,6 +6,7 @@ import { onStick } from '#manifests/courier';
 import { EXIT, type ExitCode, isFault } from '#manifests/errors';
 import type { CommandContext, CommandSpec, Outcome } from '#manifests/platform/cli';
 import {
+  asAcknowledged,
   type BundleExportReport,
   exportBundle,
   fault,
@@ -34,6 +35,7 @@ import {
   type Tools,
   withLock,
 } from './common.ts';
+import { unpublished } from './publish.ts';
 
 export function exchangeCommands(tools: Tools): CommandSpec[] {
   return [
@@ -107,7 +109,8 @@ async function exchange(context: CommandContext, tools: Tools): Promise<Outcome>
     const { medium, sites } = await onStick(given.place, () => sitesOf(given));
     const taken = await takeIn(given);
     const out: BundleExportReport[] = [];
-    for (const { name } of sites) out.push(await putFor(given, readSite(home, name)));
+    for (const { name } of sites) out.push(await putFor(given, name, taken.returns));
+    const waiting = await waitingFor(given);
     const { refused, ...returns } = taken.returns;
     return {
       exit: exitOf(taken, out),
@@ -117,6 +120,7 @@ async function exchange(context: CommandContext, tools: Tools): Promise<Outcome>
           `${given.dryRun ? 'for' : 'onto the stick for'} ${one.site}:`,
           ...indented(outText(one, given.dryRun)),
         ]),
+        ...waiting.lines,
         lastLine(given, medium, out),
       ].join('\n'),
       report: {
@@ -129,10 +133,28 @@ async function exchange(context: CommandContext, tools: Tools): Promise<Outcome>
         collected: taken.collected ?? null,
         approved: taken.approvals?.approved ?? [],
         signed: taken.roster?.roles ?? [],
+        unpublished: waiting.documents,
         sites: out,
       },
     };
   });
+}
+
+/** A stick carries what is published: whoever changed policy or synchronised since should know before the courier leaves. */
+async function waitingFor({ context, home, keyring, tools }: Given): Promise<{ documents: string[]; lines: string[] }> {
+  try {
+    const documents = await unpublished(context, home, keyring, tools);
+    const lines =
+      documents.length === 0
+        ? []
+        : [
+            `not on the stick: ${counted(documents.length, 'document')} of policy and catalogs changed since the last publish (${documents.slice(0, 3).join(', ')}${documents.length > 3 ? ', …' : ''}); to send that too: publisher publish, then this command again`,
+          ];
+    return { documents, lines };
+  } catch (error) {
+    if (!isFault(error)) throw error;
+    return { documents: [], lines: [`the next publish will say: ${error.message}`] };
+  }
 }
 
 /** Named ones; else those that the stick was prepared for; else those that have something on it; else all. */
@@ -183,8 +205,10 @@ async function takeIn(given: Given): Promise<TakenIn> {
   return { returns, collected, approvals, relays, roster };
 }
 
-function putFor(given: Given, site: SiteRecord): Promise<BundleExportReport> {
+function putFor(given: Given, name: string, returns: ReturnsReport): Promise<BundleExportReport> {
   const { context, home, keyring, tools, place, medium, dryRun } = given;
+  const acknowledged = returns.acknowledged.find((one) => one.site === name)?.sequence ?? 0;
+  const { record: site, has } = asAcknowledged(home, name, dryRun ? acknowledged : 0);
   return exportBundle({
     home,
     keyring,
@@ -192,12 +216,13 @@ function putFor(given: Given, site: SiteRecord): Promise<BundleExportReport> {
     place,
     medium,
     what: 'exchange',
-    request: site.oneWay ? undefined : requestToAnswer(home, site, place),
+    request: site.oneWay ? undefined : requestToAnswer(home, site, place, has),
     full: flag(context, 'full'),
     fetch: flag(context, 'fetch'),
     ...outOptionsOf(context),
     chunks: undefined,
     dryRun,
+    acknowledged,
     clock: tools.clock,
     signal: context.signal,
     progress: (label, total) => context.progress(label, total),
@@ -239,7 +264,8 @@ function lastLine({ dryRun, medium: kind }: Given, medium: Medium | null, out: r
     .filter(({ current }) => !current)
     .map(({ site }) => site)
     .join(', ');
-  if (dryRun) return 'dry run, reckoned without what the stick brings: nothing was taken, fetched, signed or written';
+  if (dryRun)
+    return 'dry run, reckoned without the results in what the stick brings: nothing was taken, fetched, signed or written';
   if (out.some(({ written }) => written.left.length > 0))
     return 'this stick is full: run it again with the next one and --span';
   if (names === '') return 'nothing to carry';

@@ -10,7 +10,7 @@ import { type BundleCheck, holdsBundles, verifyBundles } from '../airgap/index.t
 import { openCatalogStore } from '../catalog/index.ts';
 import { PAYLOAD_CHOICES, type PublisherHome } from '../home.ts';
 import { readRoster } from '../roster/index.ts';
-import { openKeyring, type PublishReport, publish, type VerifyReport, verifyRepository } from '../sign/index.ts';
+import { type Keyring, openKeyring, type PublishReport, publish, type VerifyReport, verifyRepository } from '../sign/index.ts';
 import { acksOf } from './collect.ts';
 import {
   argument,
@@ -61,25 +61,10 @@ export function publishCommands(tools: Tools): CommandSpec[] {
       async run(context) {
         const home = homeOf(context, tools);
         return withLock(home, 'publish', async () => {
-          using catalog = openCatalogStore(home.catalogFolder);
           const keyring = openKeyring(home, passphraseOf(context, tools));
-          const policy = policyOf(home);
-          const roster = readRoster(home.rosterFile);
-          const report = await publish({
-            home,
-            register: keyring.register,
-            keyring,
-            policy,
-            catalog,
-            roster,
-            exceptions: exceptionsToSign(home, policy, roster, tools.clock.now()),
-            acks: acksOf(home),
-            payloads: home.settings.payloads,
+          const report = await publishHome(context, home, keyring, tools, {
             refresh: flag(context, 'refresh'),
             dryRun: flag(context, 'dryRun'),
-            clock: tools.clock,
-            signal: context.signal,
-            progress: (label, total) => context.progress(label, total),
           });
           return {
             exit:
@@ -145,6 +130,44 @@ export function publishCommands(tools: Tools): CommandSpec[] {
       },
     },
   ];
+}
+
+async function publishHome(
+  context: CommandContext,
+  home: PublisherHome,
+  keyring: Keyring,
+  tools: Tools,
+  how: { readonly refresh: boolean; readonly dryRun: boolean },
+): Promise<PublishReport> {
+  using catalog = openCatalogStore(home.catalogFolder);
+  const policy = policyOf(home);
+  const roster = readRoster(home.rosterFile);
+  return await publish({
+    home,
+    register: keyring.register,
+    keyring,
+    policy,
+    catalog,
+    roster,
+    exceptions: exceptionsToSign(home, policy, roster, tools.clock.now()),
+    acks: acksOf(home),
+    payloads: home.settings.payloads,
+    ...how,
+    clock: tools.clock,
+    signal: context.signal,
+    progress: (label, total) => context.progress(label, total),
+  });
+}
+
+/** Documents of policy and catalogs that the next `publish` would change; roster and acks apart. @throws as `publish` */
+export async function unpublished(
+  context: CommandContext,
+  home: PublisherHome,
+  keyring: Keyring,
+  tools: Tools,
+): Promise<string[]> {
+  const { documents } = await publishHome(context, home, keyring, tools, { refresh: false, dryRun: true });
+  return documents.flatMap(({ path, state }) => (state === 'same' || /^(roster|acks)\b/.test(path) ? [] : [path]));
 }
 
 /** Lines of policy changes shown to a person. */
