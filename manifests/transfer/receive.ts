@@ -3,7 +3,7 @@ import { createHash, type Hash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { dirname } from 'node:path';
 import { isFault } from '#manifests/errors';
-import { syncFolder } from '#manifests/platform/files';
+import { syncFolder, temporaryNameFor } from '#manifests/platform/files';
 import { type DownloadOptions, fault, looksLikePage, type Want } from './origin.ts';
 
 /** Where the bytes of a part came from; kept beside it so that a later range is asked of the same content only (S23). */
@@ -13,6 +13,12 @@ export interface PartTag {
   /** Strong validator it gave: an ETag or a date; empty when there was none. */
   readonly validator: string;
 }
+
+const PART_LIMITS = {
+  /** A part is flushed after so many bytes, and not more often than each so many milliseconds: what a power cut can cost. */
+  flushBytes: 32 * 1024,
+  flushMs: 1_000,
+} as const;
 
 /** One answer of an origin: where its bytes start and what they are. */
 export interface Stream {
@@ -62,6 +68,7 @@ async function attempt(
 ): Promise<Ended> {
   const where = `${name} ${path}`;
   let hash = createHash('sha256');
+  dropUnflushed(part, tagFile);
   let length = await hashExisting(part, want.size, hash, options.signal);
   const resumed = length > 0;
   let head: Uint8Array = new Uint8Array();
@@ -73,8 +80,15 @@ async function attempt(
       length = 0;
     }
     const handle = fs.openSync(part, length === 0 ? 'w' : 'a', 0o644);
+    const tag = { from: name, validator: stream.validator };
+    let flushed = { length, at: performance.now() };
+    const flush = () => {
+      fs.fdatasyncSync(handle);
+      flushed = { length, at: performance.now() };
+      writeTag(tagFile, tag, length);
+    };
     try {
-      writeTag(tagFile, { from: name, validator: stream.validator });
+      writeTag(tagFile, tag, length);
       for await (const chunk of stream.chunks) {
         if (head.length < 512) head = Buffer.concat([head, chunk.subarray(0, 512)]);
         if (length + chunk.length > want.size) {
@@ -85,6 +99,8 @@ async function attempt(
         for (let done = 0; done < chunk.length; ) done += fs.writeSync(handle, chunk, done);
         length += chunk.length;
         options.onBytes?.(chunk.length);
+        const due = length - flushed.length >= PART_LIMITS.flushBytes;
+        if (due && performance.now() - flushed.at >= PART_LIMITS.flushMs) flush();
       }
       if (length === want.size) fs.fsyncSync(handle);
     } catch (cause) {
@@ -92,6 +108,7 @@ async function attempt(
       if (isFault(cause, 'transfer.too-large', 'transfer.portal')) forget(part, tagFile);
       throw cause;
     } finally {
+      if (length < want.size && length > flushed.length && fs.existsSync(tagFile)) flushIfPossible(flush);
       fs.closeSync(handle);
     }
     if (length < want.size) {
@@ -138,15 +155,37 @@ function forget(part: string, tagFile: string): void {
   fs.rmSync(tagFile, { force: true });
 }
 
-function writeTag(tagFile: string, tag: PartTag): void {
-  fs.writeFileSync(tagFile, `${tag.from}\n${tag.validator}\n`);
+function writeTag(tagFile: string, tag: PartTag, flushed: number): void {
+  const temporary = temporaryNameFor(tagFile);
+  fs.writeFileSync(temporary, `${tag.from}\n${tag.validator}\n${flushed}\n`);
+  fs.renameSync(temporary, tagFile); // the old one or the new one; one that a power cut takes back names less
 }
 
-function readTag(tagFile: string): PartTag | undefined {
+/** What ended the download is to be told, not that its part cannot be flushed: that costs only what comes again. */
+function flushIfPossible(flush: () => void): void {
   try {
-    const [from, validator] = fs.readFileSync(tagFile, 'utf8').slice(0, 4_096).split('\n');
-    return from === undefined || validator === undefined ? undefined : { from, validator };
+    flush();
+  } catch {
+    // the tag still names what is safe
+  }
+}
+
+function readTag(tagFile: string): (PartTag & { readonly flushed: number | undefined }) | undefined {
+  try {
+    const [from, validator, flushed = ''] = fs.readFileSync(tagFile, 'utf8').slice(0, 4_096).split('\n');
+    if (from === undefined || validator === undefined) return undefined;
+    return { from, validator, flushed: /^\d{1,15}$/.test(flushed) ? Number(flushed) : undefined };
   } catch {
     return undefined; // no tag: the range is asked for under the content's own hash
   }
+}
+
+/**
+ * Behind what was flushed a power cut leaves anything, often zeros: that end is asked for again, so that it does not spoil the
+ * whole. Tags of earlier versions do not say how much was flushed; all of their parts is tried.
+ */
+function dropUnflushed(part: string, tagFile: string): void {
+  const flushed = readTag(tagFile)?.flushed;
+  const length = fs.statSync(part, { throwIfNoEntry: false })?.size;
+  if (flushed !== undefined && length !== undefined && length > flushed) fs.truncateSync(part, flushed);
 }

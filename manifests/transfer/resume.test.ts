@@ -7,6 +7,7 @@ import type { AddressInfo } from 'node:net';
 import * as os from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { launch } from '#manifests/platform/process';
 import { failover, httpOrigin } from './index.ts';
 
 const root = fs.mkdtempSync(join(os.tmpdir(), 'pf-resume-'));
@@ -83,3 +84,48 @@ test('S23 a path named by its hash goes on at a server with validators of its ow
   );
   assert.equal(all.report()[1]?.lastFailure?.code, 'transfer.hash');
 });
+
+test('S23 killed in mid-download with a torn end, as power cuts leave it: only what was not flushed comes again', async () => {
+  const file = join(root, 'torn');
+  const program = `
+    const { httpOrigin } = await import(${JSON.stringify(join(import.meta.dirname, 'index.ts'))});
+    const want = { sha256: ${JSON.stringify(sha256)}, size: ${body.length} };
+    await httpOrigin(process.argv[1]).download('f', want, ${JSON.stringify(file)});`;
+  let stalled: (() => void) | undefined;
+  const stall = new Promise<void>((resolve) => {
+    stalled = resolve;
+  });
+  const thin = http.createServer((_request, response) => {
+    response.writeHead(200, { etag: `"${sha256}"`, 'content-length': body.length });
+    let at = 0;
+    const timer = setInterval(() => {
+      response.write(body.subarray(at, (at += 10_000)));
+      if (at < 150_000) return;
+      clearInterval(timer);
+      stalled?.();
+    }, 200);
+  });
+  thin.listen(0, '127.0.0.1');
+  await new Promise((done) => thin.once('listening', done));
+  closing.push(() => (thin.closeAllConnections(), thin.close()));
+  const address = `http://127.0.0.1:${(thin.address() as AddressInfo).port}`;
+  const logFile = join(root, 'torn.log');
+  const taker = await launch(process.execPath, ['--input-type=module', '-e', program, address], { logFile });
+  await stall;
+  await until(() => (fs.statSync(`${file}.part`, { throwIfNoEntry: false })?.size ?? 0) === 150_000);
+  taker.kill('SIGKILL');
+  await taker.ended;
+  const flushed = Number(fs.readFileSync(`${file}.part.from`, 'utf8').split('\n')[2]);
+  assert.ok(flushed >= 80_000 && flushed < 150_000, `${flushed} bytes were flushed`);
+  fs.truncateSync(`${file}.part`, flushed);
+  fs.truncateSync(`${file}.part`, 150_000); // zeros behind what was flushed
+  const next = await relay(`"${sha256}"`);
+  await next.origin.download('f', { sha256, size: body.length }, file);
+  assert.deepEqual(fs.readFileSync(file), body);
+  assert.deepEqual(next.served, [{ start: flushed, ifRange: `"${sha256}"`, sent: body.length - flushed }]);
+});
+
+async function until(holds: () => boolean): Promise<void> {
+  for (let round = 0; round < 400 && !holds(); round += 1) await new Promise((resolve) => setTimeout(resolve, 25));
+  assert.ok(holds());
+}
