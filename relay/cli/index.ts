@@ -4,6 +4,7 @@ import { SETTING_OPTIONS } from '../settings.ts';
 import { courierKey, exportCommand, importCommand, show } from './courier.ts';
 import { doctor } from './doctor.ts';
 import { nginxConfigCommand } from './front.ts';
+import { halt, haltList } from './halt.ts';
 import { gc, status, verify } from './look.ts';
 import { run, sync } from './work.ts';
 
@@ -12,5 +13,19 @@ export const program: ProgramSpec = {
   summary: 'A distribution point: mirrors a signed repository, serves it, takes results in and brings them on.',
   version: '0.1.0',
   globalOptions: SETTING_OPTIONS,
-  commands: [run, sync, importCommand, exportCommand, show, courierKey, status, verify, gc, doctor, nginxConfigCommand],
+  commands: [
+    run,
+    sync,
+    importCommand,
+    exportCommand,
+    show,
+    courierKey,
+    halt,
+    haltList,
+    status,
+    verify,
+    gc,
+    doctor,
+    nginxConfigCommand,
+  ],
 };

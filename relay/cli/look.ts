@@ -38,7 +38,10 @@ export const status: CommandSpec = {
       ...(last.failuresInARow > 0 ? [`the last ${last.failuresInARow} syncs failed`] : []),
       ...(freshness?.hardExpired === true ? ['the metadata has expired: agents install nothing new'] : []),
       ...(freshness?.softExpired === true && !freshness.hardExpired ? ['the metadata is older than it should be'] : []),
-      ...halts.map(({ site, name, reason }) => `site ${site} is halted (${name}): ${reason}`),
+      ...halts.map(
+        ({ site, name, by, reason, endsAt }) =>
+          `site ${site} is halted ${by === 'fuse' ? 'by the fuse' : 'by hand'} (${name}) until ${endsAt ?? 'it is lifted'} at the latest: ${reason}`,
+      ),
       ...(waiting.refused > 0 ? [`${waiting.refused} items were refused by the next hop (inbox/refused)`] : []),
     ];
     const lines = [

@@ -71,6 +71,7 @@ export function openSpool(folder: string, options: SpoolOptions = {}): Spool {
   fs.rmSync(temporary, { recursive: true, force: true });
   fs.mkdirSync(temporary);
   const journalFolder = join(folder, '.journal');
+  const own = openRecordSpool(folder);
 
   /** Being flushed into the journal; in the journal, without a file of their own; with a file that is not flushed yet. */
   const coming = new Map<string, { bytes: Uint8Array; done: Promise<void> }>();
@@ -187,13 +188,10 @@ export function openSpool(folder: string, options: SpoolOptions = {}): Spool {
         return known !== undefined && Buffer.compare(known, bytes) === 0;
       }),
 
-    keepRecord(id, record) {
-      if (!/^[0-9a-f]{64}$/.test(id)) throw new TypeError('not the id of a record');
-      writeFileAtomic(join(folder, 'records', `${id}.pfr`), record, { mode: 0o640 });
-    },
+    keepRecord: own.keepRecord,
 
     items(kind) {
-      if (kind === 'records') return recordsIn(join(folder, kind));
+      if (kind === 'records') return own.items(kind);
       place();
       const root = join(folder, kind);
       if (kind === 'enrolments') {
@@ -235,6 +233,17 @@ export function openSpool(folder: string, options: SpoolOptions = {}): Spool {
       clearTimeout(settling);
       await journal.close();
     },
+  };
+}
+
+/** The part of a spool that holds what relays say themselves: a command may use it beside a relay that runs. */
+export function openRecordSpool(folder: string): Pick<Spool, 'keepRecord' | 'items'> {
+  return {
+    keepRecord(id, record) {
+      if (!/^[0-9a-f]{64}$/.test(id)) throw new TypeError('not the id of a record');
+      writeFileAtomic(join(folder, 'records', `${id}.pfr`), record, { mode: 0o640 });
+    },
+    items: (kind) => (kind === 'records' ? recordsIn(join(folder, kind)) : []),
   };
 }
 

@@ -38,6 +38,12 @@ export interface RecordsOptions {
   readonly onKept?: () => void;
 }
 
+/** What another relay of the site made of what it was told now; `says` is empty where it has it. */
+export interface Told {
+  readonly relay: string;
+  readonly says: string;
+}
+
 export interface Records {
   /** Takes a record that another relay posted. */
   take(bytes: Uint8Array): Promise<{ status: number; body: object }>;
@@ -50,7 +56,7 @@ export interface Records {
   /** What agents of a site are told; undefined when nothing of this site was ever said. */
   answer(site: string): { body: string } | undefined;
   /** Brings halts in force to the other relays of the site, each until it has it. */
-  tellSiblings(site: string | undefined, signal?: AbortSignal): Promise<void>;
+  tellSiblings(site: string | undefined, signal?: AbortSignal): Promise<Told[]>;
   tidy(): void;
 }
 
@@ -145,7 +151,8 @@ export function openRecords(options: RecordsOptions): Records {
       return { body: canonicalJson({ schema: 'patchferry/site-halts', schemaVersion: 1, records }) };
     },
     async tellSiblings(site, signal) {
-      if (site === undefined) return;
+      const outcome: Told[] = [];
+      if (site === undefined) return outcome;
       for (const sibling of options.siblings) {
         const has = told.get(sibling) ?? new Set<string>();
         told.set(sibling, has);
@@ -156,13 +163,16 @@ export function openRecords(options: RecordsOptions): Records {
             const end = await sibling.deliver(item, record, signal);
             if (end.kind === 'delivered') has.add(id);
             else log.warn({ sibling: sibling.name, reason: end.says }, 'another relay of the site does not take a halt');
+            outcome.push({ relay: sibling.name, says: end.kind === 'delivered' ? '' : end.says });
           } catch (error) {
-            if (signal?.aborted === true) return;
+            if (signal?.aborted === true) return outcome;
             log.warn({ sibling: sibling.name, reason: (error as Error).message }, 'another relay of the site cannot be told');
+            outcome.push({ relay: sibling.name, says: (error as Error).message });
             break;
           }
         }
       }
+      return outcome;
     },
     tidy: () => store.tidy(clock.now(), (site) => documents.delegation(site)),
   };

@@ -172,11 +172,11 @@ function stopped({ siteHalts, fuses, fuseSays }: SiteFacts): Concern[] {
   const halts = siteHalts
     .filter(({ state }) => state === 'in-force')
     .map(
-      ({ site, name, reason }): Concern => ({
+      ({ site, name, by, reason, endsAt }): Concern => ({
         about: 'fuse',
         level: 'old',
-        says: `site ${site} is halted (${name}): ${reason}`,
-        next: 'Look at the hosts that failed; the publisher lifts it (publisher site lift).',
+        says: `site ${site} is halted ${by === 'fuse' ? 'by the fuse' : 'by hand'} (${name}) until ${endsAt ?? 'it is lifted'} at the latest: ${reason}`,
+        next: `${by === 'fuse' ? 'Look at the hosts that failed; the' : 'The'} publisher lifts it before (publisher site lift ${site} ${name}).`,
       }),
     );
   const blown = fuseSays === '' ? [] : fuses.filter(({ state }) => state.tripped);

@@ -40,6 +40,8 @@ export interface SiteDisk {
 }
 
 export interface SiteHaltFacts {
+  /** SHA-256 of what was signed: the publisher lifts it by this. */
+  readonly id: string;
   readonly site: string;
   readonly name: string;
   readonly signedAt: string;
@@ -48,6 +50,11 @@ export interface SiteHaltFacts {
   readonly reason: string;
   /** In force; or why it is not (any more). */
   readonly state: 'in-force' | 'over' | 'lifted' | 'refused';
+  readonly by: 'fuse' | 'hand';
+  /** When it ends at the latest, UTC; null where it does not count. */
+  readonly endsAt: string | null;
+  /** Why it does not count; else empty. */
+  readonly says: string;
   /** By this relay; null where its key is not known. */
   readonly own: boolean | null;
 }
@@ -169,7 +176,9 @@ export function gatherFacts({ folders, site, signKey, clock, ...given }: GatherO
       const verdict = judgeSiteHalt({ id, key, halt, since }, documents.delegation(halt.site) ?? null);
       const { site: of, name, signedAt, groups, stops, reason } = halt;
       const state = verdict.kind === 'counts' ? (inForce(verdict, now) ? 'in-force' : 'over') : verdict.kind;
-      return { site: of, name, signedAt, groups, stops, reason, state, own: isOwn(key) };
+      const [endsAt, says] = verdict.kind === 'counts' ? [verdict.halt.until, ''] : [null, verdict.says];
+      const by = halt.fuse === null ? 'hand' : 'fuse';
+      return { id, site: of, name, signedAt, groups, stops, reason, state, by, endsAt, says, own: isOwn(key) };
     }),
     fuses: fuse.fuses,
     fuseSays: fuse.says,

@@ -258,7 +258,7 @@ test('9.8 fuse: two of ten hosts fail with one allowed; the site is halted witho
   assert.equal((await halts('b'))?.length, 1, 'time alone releases nobody');
 
   const page = await (await ask(`${relay('a').url}/site/`)).text();
-  assert.match(page, /site ward-7 is halted \(fuse-all\): 2 of 8 hosts failed/);
+  assert.match(page, /site ward-7 is halted by the fuse \(fuse-all\) until .* at the latest: 2 of 8 hosts failed/);
   assert.match(page, /not signed by the publisher/);
   const etag = (await ask(`${relay('b').url}/site-halts/${SITE}.json`)).headers.get('etag') ?? '';
   const again = await ask(`${relay('b').url}/site-halts/${SITE}.json`, { headers: { 'if-none-match': etag } });

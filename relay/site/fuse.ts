@@ -124,7 +124,8 @@ function factsOf(
   return { says: unarmed(site, delegation, signKey, at), fuses: fusesOf(documents.groups(), reports, liftedAt, at) };
 }
 
-function unarmed(
+/** Why a relay may not halt its site; empty when it may. @param at milliseconds */
+export function unarmed(
   site: string | undefined,
   delegation: SignedDelegation | undefined,
   signKey: string | undefined,

@@ -20,7 +20,8 @@ export function stagingPart({ staging }: SiteFacts): Markup {
 </table>`;
 }
 
-const STATES = {
+/** How a halt of a site stands, in words. */
+export const HALT_STATES = {
   'in-force': 'in force',
   over: 'has ended',
   lifted: 'lifted by the publisher',
@@ -31,7 +32,7 @@ const STATES = {
 export function fusePart({ siteHalts, fuses, fuseSays }: SiteFacts): Markup {
   const halts = siteHalts.toReversed();
   const halt = (each: SiteFacts['siteHalts'][number]) =>
-    html`<tr><th scope="row">${each.name}<span class="mild">${each.site}, signed by ${whose(each.own)}</span></th>${cell('State', each.state === 'in-force' ? html`<span class="warn">${STATES[each.state]}</span>` : STATES[each.state])}${cell('Stops', each.stops.join(', '))}${cell('Groups', each.groups.join(', ') || 'all')}${cell('Since', when(each.signedAt))}${cell('Reason', each.reason)}</tr>`;
+    html`<tr><th scope="row">${each.name}<span class="mild">${each.site}, ${each.by === 'fuse' ? 'by the fuse' : 'by hand'}, signed by ${whose(each.own)}</span></th>${cell('State', each.state === 'in-force' ? html`<span class="warn">${HALT_STATES[each.state]}</span>` : HALT_STATES[each.state])}${cell('Stops', each.stops.join(', '))}${cell('Groups', each.groups.join(', ') || 'all')}${cell('Since', when(each.signedAt))}${cell('Until', each.endsAt === null ? '' : when(each.endsAt))}${cell('Reason', each.reason)}</tr>`;
   const fuse = ({ rollout, groups, withinHours, limit, state }: SiteFacts['fuses'][number]) =>
     html`<tr><th scope="row">${rollout}<span class="mild">${groups.join(', ')}</span></th>${cell('State', state.tripped ? html`<span class="warn">tripped</span>` : 'holds')}${cell('Failed', countText(state.failures), 'n')}${cell('Reports', countText(state.reports), 'n')}${cell('Allowed', limit)}${cell('Within', several(withinHours, 'hour'))}</tr>`;
   return html`<h2 id="fuse">Fuse and halts of this site</h2>
@@ -48,8 +49,8 @@ ${
 ${
   halts.length > 0 &&
   html`<table class="stack" id="site-halts">
-<caption>What relays have stopped by themselves, not signed by the publisher. Only the publisher lifts it.</caption>
-<thead><tr><th scope="col">Name</th><th scope="col">State</th><th scope="col">Stops</th><th scope="col">Groups</th><th scope="col">Since</th><th scope="col">Reason</th></tr></thead>
+<caption>What relays of sites have stopped, by a fuse or by hand, not signed by the publisher. Only the publisher lifts it.</caption>
+<thead><tr><th scope="col">Name</th><th scope="col">State</th><th scope="col">Stops</th><th scope="col">Groups</th><th scope="col">Since</th><th scope="col">Until</th><th scope="col">Reason</th></tr></thead>
 <tbody>${halts.map(halt)}</tbody>
 </table>`
 }`;

@@ -29,7 +29,7 @@ export const METRICS = {
   patchferry_relay_roster_signed_timestamp_seconds: ['gauge', 'When the roster was signed.'],
   patchferry_relay_leases: ['gauge', 'Reboot leases that are held, by group.'],
   patchferry_relay_halts: ['gauge', 'Halts and blocking recalls that the publisher has signed.'],
-  patchferry_relay_site_halts: ['gauge', 'Halts in force that relays of a site signed, by site.'],
+  patchferry_relay_site_halts: ['gauge', 'Halts in force that relays of a site signed, by site and by what signed them.'],
   patchferry_relay_fuse_failures: ['gauge', 'Hosts that failed within the time a fuse looks at, by its halt.'],
   patchferry_relay_dropped_results: [
     'gauge',
@@ -103,8 +103,8 @@ export function renderMetrics(facts: SiteFacts, counters: Counters): string {
     patchferry_relay_roster_signed_timestamp_seconds: seconds(facts.rosterSignedAt),
     patchferry_relay_leases: [...byGroup].map(([group, leases]) => [{ group }, leases.length]),
     patchferry_relay_halts: one(facts.stops.length),
-    patchferry_relay_site_halts: [...Map.groupBy(facts.siteHalts, ({ site }) => site)].map(([site, halts]) => [
-      { site },
+    patchferry_relay_site_halts: [...Map.groupBy(facts.siteHalts, ({ site, by }) => `${by} ${site}`)].map(([name, halts]) => [
+      { site: name.slice(5), by: name.slice(0, 4) },
       halts.filter(({ state }) => state === 'in-force').length,
     ]),
     patchferry_relay_fuse_failures: facts.fuses.map(({ name, state }) => [{ fuse: name }, state.failures]),

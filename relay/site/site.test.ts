@@ -54,9 +54,12 @@ function rowsOf(dom: string, id: string): string[][] {
 
 function checkWords(dom: string): void {
   assert.match(dom, /<h1>2 things to look at<\/h1>/);
-  assert.match(dom, /site mainz is halted \(fuse-all\): 2 of 7 hosts failed/);
+  assert.match(dom, /site mainz is halted by the fuse \(fuse-all\) until .* at the latest: 2 of 7 hosts failed/);
   assert.deepEqual(rowsOf(dom, 'fuse')[0], ['careful all', 'holds', '0', '0', '1 of at least 4', '24 hours']);
-  assert.match(dom, /What relays have stopped by themselves, not signed by the publisher\. Only the publisher lifts it\./);
+  assert.match(
+    dom,
+    /What relays of sites have stopped, by a fuse or by hand, not signed by the publisher\. Only the publisher lifts it\./,
+  );
   assert.deepEqual(rowsOf(dom, 'gaps')[0]?.slice(0, 5), [
     'kiosk by this relay',
     '3\u20137, 9',

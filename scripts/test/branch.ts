@@ -1,6 +1,7 @@
 // A publisher, relays and hosts in folders, for tests of what lies between them: real programs over real connections of loopback,
 // own software as patches.
 import * as fs from 'node:fs';
+import * as net from 'node:net';
 import { join, resolve } from 'node:path';
 import { runCommandLine } from '#manifests/platform/cli';
 import { silentLog } from '#manifests/platform/log';
@@ -31,7 +32,7 @@ export interface BranchHost {
   /** Settings beyond the folders of its own; those before are forgotten. */
   settings(more: Readonly<Record<string, unknown>>): void;
   /** Sends a request for enrolment; settings are kept. */
-  enrol(relay: string): Promise<Ended>;
+  enrol(relay: string, ...invitation: string[]): Promise<Ended>;
   /** The component in use. */
   tool(): string | null;
 }
@@ -51,6 +52,15 @@ export interface Branch {
   release(version: string, content?: Uint8Array): Promise<void>;
   /** Ends relays that run and removes everything. */
   close(): Promise<void>;
+}
+
+/** A port of loopback that nobody has at this moment. */
+export async function freePort(): Promise<number> {
+  const server = net.createServer().listen(0, '127.0.0.1');
+  await new Promise((done) => server.once('listening', done));
+  const { port } = server.address() as net.AddressInfo;
+  await new Promise((done) => server.close(done));
+  return port;
 }
 
 const AGENT = resolve(import.meta.dirname, '../../agent/main.ts');
@@ -120,8 +130,9 @@ export async function openBranch(): Promise<Branch> {
         folder: own,
         agent,
         settings,
-        async enrol(relay) {
-          const { code } = (await publisher.json('agent', 'invite', '--group', 'all', '--title', name)) as { code: string };
+        async enrol(relay, ...invitation) {
+          const words = ['agent', 'invite', '--group', 'all', '--title', name, ...invitation];
+          const { code } = (await publisher.json(...words)) as { code: string };
           return agent('enroll', '--code', code, '--relay', relay, '--root', publisher.root);
         },
         tool() {
