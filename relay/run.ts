@@ -92,7 +92,10 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
   const { signal } = stopping;
 
   const ledger = openLedger(folders.ledger, () => clock.now());
-  const spool = openSpool(folders.inbox, { wentOn: (agent, bytes) => ledger.has(agent, envelopeHash(bytes)) });
+  const spool = openSpool(folders.inbox, {
+    wentOn: (agent, bytes) => ledger.has(agent, envelopeHash(bytes)),
+    now: () => clock.now(),
+  });
   const line = openLine(settings, clock, log);
   const hops = settings.inboxForward.map((place) => openHop(place, line.origin));
   const origins = settings.upstream.map((place) => openOrigin(place, line.origin));

@@ -5,7 +5,8 @@ import { z } from 'zod';
 import { type HttpOptions, openOrigin } from '#manifests/transfer';
 import { encodeBatch } from './batch.ts';
 import { FOR_GOOD, fault } from './limits.ts';
-import { placeDurably, type SpoolItem } from './spool.ts';
+import { placeDurably } from './place.ts';
+import type { SpoolItem } from './spool.ts';
 
 /** What a hop said to one item. */
 export type Delivery =

@@ -291,6 +291,97 @@ test('S33 group commit: what was answered is in the journal before it has a file
   await spool.close();
 });
 
+const segmentsOf = (spool: Spool) => fs.readdirSync(join(spool.folder, '.journal'));
+const hashes = (spool: Spool) => spool.items('results').map((item) => envelopeHash(spool.read(item)));
+
+test('what the next hop takes at once never gets a file of its own, and leaves the journal', async () => {
+  const agents = [makeAgent(collector), makeAgent(collector)];
+  const { spool, ledger, inbox } = relay(() => rosterOf(agents));
+  const envelopes = agents.flatMap((agent) => [1, 2, 3].map((sequence) => agent.result(sequence)));
+  await Promise.all(envelopes.map((bytes) => inbox.result(bytes)));
+  assert.deepEqual(spool.counts(), { results: 6, enrolments: 0, refused: 0 });
+  assert.equal(spool.unplaced().length, 6);
+  assert.equal(
+    spool.unplacedBytes(),
+    envelopes.reduce((sum, { length }) => sum + length, 0),
+  );
+  assert.deepEqual(hashes(spool).toSorted(), envelopes.map(envelopeHash).toSorted());
+  assert.equal((await inbox.result(envelopes[0] ?? Buffer.alloc(0))).status, 200, 'known by its bytes in the journal');
+
+  const [refused = '', ...rest] = spool.items('results').map(({ path }) => path);
+  const hop = scriptedHop((path) => (path === refused ? { kind: 'refused', says: 'no' } : { kind: 'delivered' }));
+  const report = await forwardAll(spool, ledger, [hop], { log: silentLog });
+  assert.deepEqual([report.delivered, report.refused], [5, 1]);
+  assert.deepEqual(hop.got, rest);
+  assert.deepEqual(files(spool.folder), [`refused/${refused}`]);
+  assert.deepEqual(spool.counts(), { results: 0, enrolments: 0, refused: 1 });
+  assert.equal(segmentsOf(spool).length, 1);
+  await spool.settle();
+  assert.deepEqual(segmentsOf(spool), []);
+  await spool.close();
+});
+
+test('S33 killed with some placed, one of them torn, some gone on and some in the journal only: each is there once', async () => {
+  const agent = makeAgent(collector);
+  const folder = fresh();
+  const ledger = openLedger(join(folder, 'forwarded'));
+  const wentOn = (id: string, bytes: Uint8Array) => ledger.has(id, envelopeHash(bytes));
+  // Beyond two of them each that comes places two; no timer does anything meanwhile.
+  const limits = { backlog: 2, placeAfterMs: 600_000, settleAfterMs: 600_000 };
+  const spool = openSpool(join(folder, 'inbox'), { wentOn, limits });
+  const inbox = openInbox(spool, ledger, () => rosterOf([agent]), silentLog);
+  const envelopes = Array.from({ length: 9 }, (_, index) => agent.result(index + 1));
+  for (const bytes of envelopes) assert.equal((await inbox.result(bytes)).status, 201);
+  const placed = files(spool.folder);
+  assert.deepEqual([placed.length, spool.unplaced().length], [8, 1]);
+  assert.deepEqual(hashes(spool), envelopes.map(envelopeHash), 'in order, wherever they lie');
+  const [first] = spool.items('results');
+  assert.ok(first);
+  ledger.add(agent.id, envelopeHash(spool.read(first)));
+  spool.remove(first);
+
+  const copy = join(folder, 'copy');
+  fs.cpSync(spool.folder, copy, { recursive: true });
+  fs.writeFileSync(join(copy, placed[1] ?? ''), (envelopes[1] ?? Buffer.alloc(0)).subarray(0, 100));
+  fs.writeFileSync(join(copy, placed[2] ?? ''), '');
+  const again = openSpool(copy, { wentOn, limits });
+  assert.equal(again.unplaced().length, 3);
+  assert.deepEqual(hashes(again), envelopes.slice(1).map(envelopeHash));
+  assert.deepEqual(again.counts(), { results: 8, enrolments: 0, refused: 0 });
+  await again.close();
+  assert.deepEqual(segmentsOf(again), []);
+  assert.deepEqual(
+    files(copy).map((name) => envelopeHash(fs.readFileSync(join(copy, name)))),
+    envelopes.slice(1).map(envelopeHash),
+  );
+  await spool.close();
+});
+
+test('a segment of the journal stays as long as one of its envelopes has neither a file nor gone on', async () => {
+  const agent = makeAgent(collector);
+  const folder = fresh();
+  const limits = { placeAfterMs: 600_000, settleAfterMs: 1, settleAtLatestMs: 0 };
+  const spool = openSpool(join(folder, 'inbox'), { limits });
+  const inbox = openInbox(spool, openLedger(join(folder, 'f')), () => rosterOf([agent]), silentLog);
+  const until = async (done: () => boolean) => {
+    while (!done()) await new Promise((next) => setTimeout(next, 1));
+  };
+  await inbox.result(agent.result(1));
+  const [one = ''] = segmentsOf(spool);
+  await inbox.result(agent.result(2));
+  const [first, second] = spool.items('results');
+  assert.ok(first && second);
+  spool.remove(first);
+  // Until the journal has gone on to another segment.
+  for (let next = 3; segmentsOf(spool).length < 2 && segmentsOf(spool).includes(one); next += 1)
+    await inbox.result(agent.result(next));
+  assert.ok(segmentsOf(spool).includes(one), 'the second envelope is nowhere else');
+  spool.remove(second);
+  for (const item of spool.items('results')) spool.remove(item);
+  await until(() => segmentsOf(spool).length === 0);
+  await spool.close();
+});
+
 test('the same envelope twice at once: the second is answered only when the first is safe, and fails with it', async () => {
   const agent = makeAgent(collector);
   const { spool, inbox } = relay(() => rosterOf([agent]));

@@ -6,4 +6,12 @@ export { type Hop, openHop } from './hops.ts';
 export { type Ledger, openLedger } from './ledger.ts';
 export { INBOX_LIMITS } from './limits.ts';
 export { type Dropped, openRoom } from './room.ts';
-export { openRecordSpool, openSpool, type Spool, type SpoolItem, type Waiting, waitingIn } from './spool.ts';
+export {
+  openRecordSpool,
+  openSpool,
+  type Spool,
+  type SpoolItem,
+  type Unplaced,
+  type Waiting,
+  waitingIn,
+} from './spool.ts';

@@ -1,6 +1,6 @@
 // Group commit: envelopes that come at the same time are appended to one file and flushed by one call, and only then answered.
 // They get their own files a moment later; until those are flushed too, a segment of this journal is what a power cut leaves.
-import { createHash } from 'node:crypto';
+import { createHash, hash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { syncFolder } from '#manifests/platform/files';
@@ -21,9 +21,18 @@ export interface JournalRecord {
   readonly bytes: Uint8Array;
 }
 
+/** Where the bytes of a record lie: the name of a segment, and from which byte of it how many. */
+export interface JournalPlace {
+  readonly segment: string;
+  readonly at: number;
+  readonly length: number;
+}
+
 export interface Journal {
   /** Resolves when the record is flushed; many calls share one flush. Rejects with the system's error when it is not. */
-  append(record: JournalRecord): Promise<void>;
+  append(record: JournalRecord): Promise<JournalPlace>;
+  /** The bytes of a record whose segment was not dropped. @throws the system's error */
+  read(place: JournalPlace): Buffer;
   /** Begins a new segment; gives the names of those before it, which `drop` may remove once their records are safe elsewhere. */
   rotate(): Promise<string[]>;
   drop(segments: readonly string[]): void;
@@ -35,9 +44,10 @@ const MAGIC = Buffer.from('PFJ1', 'latin1');
 const HEAD_BYTES = 4 + 2 + 4 + 32;
 
 interface Waiting {
-  readonly head: Buffer;
+  /** What stands before the bytes: the head, the path. */
+  readonly before: Buffer;
   readonly record: JournalRecord;
-  done(): void;
+  done(place: JournalPlace): void;
   failed(cause: unknown): void;
 }
 
@@ -49,6 +59,8 @@ export function openJournal(folder: string): Journal {
   let turn: Promise<void> = Promise.resolve();
   let scheduled = false;
   let segment: { name: string; handle: fs.promises.FileHandle; bytes: number } | undefined;
+  /** The segment that was read from last. */
+  let reading: { name: string; handle: number } | undefined;
   let next = Math.max(0, ...segmentsIn(folder).map((name) => Number.parseInt(name, 10))) + 1;
 
   async function opened() {
@@ -65,6 +77,11 @@ export function openJournal(folder: string): Journal {
     const old = segment;
     segment = undefined;
     await old?.handle.close();
+  }
+
+  function closeReading(): void {
+    if (reading !== undefined) fs.closeSync(reading.handle);
+    reading = undefined;
   }
 
   function taken(): Waiting[] {
@@ -85,11 +102,14 @@ export function openJournal(folder: string): Journal {
       const here = await opened();
       await writeAll(
         here.handle,
-        batch.flatMap(({ head, record }) => [head, Buffer.from(record.path, 'latin1'), record.bytes]),
+        batch.flatMap(({ before, record }) => [before, record.bytes]),
       );
       await here.handle.datasync();
-      here.bytes += batch.reduce((sum, { record }) => sum + record.bytes.length, 0);
-      for (const each of batch) each.done();
+      for (const waiting of batch) {
+        const { length } = waiting.record.bytes;
+        waiting.done({ segment: here.name, at: here.bytes + waiting.before.length, length });
+        here.bytes += waiting.before.length + length;
+      }
       if (here.bytes > JOURNAL_LIMITS.segmentBytes) await closeSegment();
     } catch (cause) {
       // What of this batch is on disk is unknown: it ends its segment, so that nothing later stands behind a torn record.
@@ -110,16 +130,29 @@ export function openJournal(folder: string): Journal {
 
   return {
     append(record) {
-      const digest = createHash('sha256').update(record.path, 'latin1').update(record.bytes).digest();
-      const head = Buffer.alloc(HEAD_BYTES);
-      MAGIC.copy(head);
-      head.writeUInt16BE(record.path.length, 4);
-      head.writeUInt32BE(record.bytes.length, 6);
-      digest.copy(head, 10);
+      const before = Buffer.alloc(HEAD_BYTES + record.path.length);
+      MAGIC.copy(before);
+      before.writeUInt16BE(record.path.length, 4);
+      before.writeUInt32BE(record.bytes.length, 6);
+      before.write(record.path, HEAD_BYTES, 'latin1');
+      createHash('sha256').update(before.subarray(HEAD_BYTES)).update(record.bytes).digest().copy(before, 10);
       return new Promise((done, failed) => {
-        queue.push({ head, record, done, failed });
+        queue.push({ before, record, done, failed });
         flushSoon();
       });
+    },
+    read({ segment: name, at, length }) {
+      if (reading?.name !== name) {
+        closeReading();
+        reading = { name, handle: fs.openSync(join(folder, name), 'r') };
+      }
+      const bytes = Buffer.alloc(length);
+      for (let done = 0; done < length; ) {
+        const count = fs.readSync(reading.handle, bytes, done, length - done, at + done);
+        if (count === 0) throw new Error(`segment ${name} of the journal is shorter than it was`);
+        done += count;
+      }
+      return bytes;
     },
     async rotate() {
       turn = turn.then(closeSegment).catch(() => undefined);
@@ -127,6 +160,7 @@ export function openJournal(folder: string): Journal {
       return segmentsIn(folder).filter((name) => name !== segment?.name);
     },
     drop(segments) {
+      if (segments.includes(reading?.name ?? '')) closeReading();
       for (const name of segments) fs.rmSync(join(folder, name), { force: true });
     },
     async close() {
@@ -135,12 +169,13 @@ export function openJournal(folder: string): Journal {
         await turn;
       }
       await closeSegment();
+      closeReading();
     },
   };
 }
 
 /** Every whole record of the segments in `folder`; a torn end, which nobody was promised, is passed over. */
-export function* readJournal(folder: string): Generator<JournalRecord> {
+export function* readJournal(folder: string): Generator<JournalRecord & { readonly place: JournalPlace }> {
   for (const name of segmentsIn(folder)) {
     const handle = fs.openSync(join(folder, name), 'r');
     try {
@@ -151,14 +186,17 @@ export function* readJournal(folder: string): Generator<JournalRecord> {
           count = fs.readSync(handle, buffer, done, length - done, null);
         return done === length ? buffer : undefined;
       };
-      for (;;) {
+      for (let at = HEAD_BYTES; ; at += HEAD_BYTES) {
         const head = read(HEAD_BYTES);
         if (head === undefined || !head.subarray(0, 4).equals(MAGIC)) break;
         const [pathBytes, envelopeBytes] = [head.readUInt16BE(4), head.readUInt32BE(6)];
         if (pathBytes > JOURNAL_LIMITS.pathBytes || envelopeBytes > JOURNAL_LIMITS.envelopeBytes) break;
         const content = read(pathBytes + envelopeBytes);
-        if (content === undefined || !createHash('sha256').update(content).digest().equals(head.subarray(10))) break;
-        yield { path: content.toString('latin1', 0, pathBytes), bytes: content.subarray(pathBytes) };
+        if (content === undefined || !hash('sha256', content, 'buffer').equals(head.subarray(10))) break;
+        at += pathBytes;
+        const place = { segment: name, at, length: envelopeBytes };
+        yield { path: content.toString('latin1', 0, pathBytes), bytes: content.subarray(pathBytes), place };
+        at += envelopeBytes;
       }
     } finally {
       fs.closeSync(handle);

@@ -9,12 +9,20 @@ export const INBOX_LIMITS = {
   /** Enrolments that wait at a time, and of one agent. */
   enrolments: 10_000,
   enrolmentsOfOne: 4,
-  /** Milliseconds of quiet until envelopes of the journal get their own files, how many at a time, and bytes that may wait. */
-  placeAfterMs: 100,
+  /**
+   * Milliseconds after which an envelope of the journal that has not gone on gets its own file; how many at a time when none came
+   * for so long, and otherwise.
+   */
+  placeAfterMs: 1_000,
+  quietMs: 100,
   placeAtOnce: 128,
-  unplacedBytes: 32 * 1024 * 1024,
-  /** Milliseconds of quiet until those files are flushed and the journal is emptied, and files that may wait for that. */
+  placeWhenBusy: 8,
+  /** Envelopes without a file of their own, and their bytes, from which each that comes gives others theirs. */
+  backlog: 100_000,
+  backlogBytes: 128 * 1024 * 1024,
+  /** Milliseconds of quiet until files are flushed and the journal is emptied, at the latest; files that may wait for that. */
   settleAfterMs: 1_500,
+  settleAtLatestMs: 30_000,
   unsettled: 50_000,
   /** Files up to which each is flushed by itself; more are flushed with their whole file system, within so many milliseconds. */
   flushOneByOne: 64,

@@ -17,7 +17,7 @@ export interface Dropped {
 }
 
 export interface RoomOptions {
-  readonly spool: Pick<Spool, 'folder' | 'items' | 'remove'>;
+  readonly spool: Pick<Spool, 'folder' | 'items' | 'remove' | 'place' | 'unplacedBytes'>;
   /** Bytes that results and enrolments may take together; undefined: as much as there is on the disk. */
   readonly quotaBytes: number | undefined;
   /** Says durably what will be dropped, before it is. @throws files.unwritable */
@@ -62,7 +62,7 @@ export function openRoom(options: RoomOptions): Room {
 
   function usedBytes(mostMs: number): number {
     if (counted === undefined || monotonic() - counted.at > mostMs) {
-      counted = { bytes: bytesIn(spool.folder), at: monotonic() };
+      counted = { bytes: bytesIn(spool.folder) + spool.unplacedBytes(), at: monotonic() };
       since = 0;
     }
     return counted.bytes + since;
@@ -85,6 +85,7 @@ export function openRoom(options: RoomOptions): Room {
   function drop(wanted: { bytes: number; why: Dropped['why'] }): number {
     let left = wanted.bytes + Math.floor((quotaBytes ?? wanted.bytes) * INBOX_LIMITS.slackShare);
     const victims: Detail[] = [];
+    spool.place(); // what goes must leave the disk, and a segment of the journal stays as a whole
     for (const detail of detailsOf(spool).toSorted((a, b) => a.at - b.at || a.sequence - b.sequence)) {
       if (left <= 0 || victims.length >= INBOX_LIMITS.dropAtOnce) break;
       victims.push(detail);

@@ -1,12 +1,12 @@
 // The spool: envelopes as files, in the layout that collectors read. An envelope is flushed with others into the journal before
-// it is answered, gets its own file a moment later, and leaves the journal when that file is flushed too.
-import { randomBytes } from 'node:crypto';
+// it is answered; if it has not gone on a moment later it gets its own file, and leaves the journal when that is flushed too.
 import * as fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import { writeFileAtomic } from '#manifests/platform/files';
-import { run } from '#manifests/platform/process';
+import { openBacklog } from './backlog.ts';
 import { openJournal, readJournal } from './journal.ts';
 import { INBOX_LIMITS } from './limits.ts';
+import { flushFiles, placeFile } from './place.ts';
 
 /** `records` are what relays say themselves; each is a file of its own from the start. */
 export type SpoolKind = 'results' | 'enrolments' | 'records';
@@ -26,6 +26,14 @@ export interface Waiting {
   readonly refused: number;
 }
 
+/** An envelope that is safe in the journal and has no file of its own yet. */
+export interface Unplaced {
+  readonly path: string;
+  readonly bytes: number;
+  /** When it came, milliseconds. */
+  readonly at: number;
+}
+
 export interface Spool {
   readonly folder: string;
   /** Keeps an envelope durably; `duplicate` when exactly these bytes are here. A fork gets a name of its own. */
@@ -42,6 +50,11 @@ export interface Spool {
   /** Puts an item that no next hop will ever take aside, with the reason. */
   setAside(item: SpoolItem, reason: string): void;
   counts(): Waiting;
+  /** What a look at the files alone does not see. */
+  unplaced(): Unplaced[];
+  unplacedBytes(): number;
+  /** Gives every envelope its own file, as far as there is room. */
+  place(): void;
   /** Flushes the envelopes' own files and empties the journal. Happens by itself; for the end of the process and for tests. */
   settle(): Promise<void>;
   close(): Promise<void>;
@@ -50,6 +63,9 @@ export interface Spool {
 export interface SpoolOptions {
   /** Whether an envelope went on already, so that a journal that a kill left does not bring it back. */
   readonly wentOn?: ((agent: string, bytes: Uint8Array) => boolean) | undefined;
+  /** Milliseconds. */
+  readonly now?: () => number;
+  readonly limits?: Partial<Record<keyof typeof INBOX_LIMITS, number>>;
 }
 
 const AGENT = /^[0-9a-f]{32}$/;
@@ -71,76 +87,90 @@ export function openSpool(folder: string, options: SpoolOptions = {}): Spool {
   fs.rmSync(temporary, { recursive: true, force: true });
   fs.mkdirSync(temporary);
   const journalFolder = join(folder, '.journal');
-  const own = openRecordSpool(folder);
+  const records = openRecordSpool(folder);
+  const now = options.now ?? Date.now;
+  const limits: Record<keyof typeof INBOX_LIMITS, number> = { ...INBOX_LIMITS, ...options.limits };
 
-  /** Being flushed into the journal; in the journal, without a file of their own; with a file that is not flushed yet. */
-  const coming = new Map<string, { bytes: Uint8Array; done: Promise<void> }>();
-  const unplaced = new Map<string, Uint8Array>();
+  /** Being flushed into the journal. */
+  const coming = new Map<string, { bytes: Uint8Array; done: Promise<unknown> }>();
+  const backlog = openBacklog();
+  /** With a file that is not flushed yet. */
   let unsettled = new Set<string>();
-  let unplacedBytes = 0;
-  /** When the last one came, monotonic milliseconds. */
+  /** When the last one came, and when the journal was emptied last, monotonic milliseconds. */
   let cameAt = Number.NEGATIVE_INFINITY;
+  let settledAt = performance.now();
   let placing: NodeJS.Timeout | undefined;
   let settling: NodeJS.Timeout | undefined;
+  let settled: Promise<void> = Promise.resolve();
 
-  for (const { path, bytes } of readJournal(journalFolder)) {
-    if (PATH.test(path) && options.wentOn?.(agentOf(path), bytes) !== true) add(path, bytes);
+  for (const { path, bytes, place } of readJournal(journalFolder)) {
+    if (!PATH.test(path) || options.wentOn?.(agentOf(path), bytes) === true) continue;
+    const own = readIfThere(join(folder, path));
+    if (own !== undefined && Buffer.compare(own, bytes) === 0) unsettled.add(path);
+    else {
+      if (own !== undefined) fs.rmSync(join(folder, path)); // torn: it was not flushed
+      backlog.add(path, { place, cameAt: performance.now() });
+    }
   }
   const journal = openJournal(journalFolder);
-
-  function add(path: string, bytes: Uint8Array): void {
-    unplaced.set(path, bytes);
-    unplacedBytes += bytes.length;
-    if (unplacedBytes > INBOX_LIMITS.unplacedBytes) place(INBOX_LIMITS.placeAtOnce * 2);
-    cameAt = performance.now();
-    placing ??= setTimeout(placeSome, INBOX_LIMITS.placeAfterMs).unref();
-  }
+  if (backlog.items() > 0) placeSoon(limits.placeAfterMs);
+  settleSoon();
 
   const quietFor = (ms: number) => performance.now() - cameAt >= ms;
 
-  /** While nothing else comes, and a few at a time, so that nobody waits for it. */
+  function placeSoon(ms: number): void {
+    placing ??= setTimeout(placeSome, ms).unref();
+  }
+
+  function settleSoon(): void {
+    settling ??= setTimeout(settleSome, limits.settleAfterMs).unref();
+  }
+
+  /** Those that did not go on meanwhile; many when nothing else comes, else a few, so that nobody waits for it. */
   function placeSome(): void {
     placing = undefined;
-    const ok = !quietFor(INBOX_LIMITS.placeAfterMs) || place(INBOX_LIMITS.placeAtOnce);
-    if (unplaced.size === 0) return;
-    const wait = quietFor(INBOX_LIMITS.placeAfterMs) ? 1 : INBOX_LIMITS.placeAfterMs;
-    placing = setTimeout(placeSome, ok ? wait : INBOX_LIMITS.settleAfterMs).unref();
+    const { placeAfterMs, placeAtOnce, placeWhenBusy, quietMs, settleAfterMs } = limits;
+    const quiet = quietFor(quietMs);
+    const ok = place(quiet ? placeAtOnce : placeWhenBusy, performance.now() - placeAfterMs);
+    const [oldest] = backlog.entries();
+    if (oldest === undefined) return;
+    const due = oldest[1].cameAt + placeAfterMs - performance.now();
+    placeSoon(ok ? Math.max(due, quiet ? 1 : quietMs) : settleAfterMs);
+  }
+
+  /**
+   * Gives envelopes of the journal their own files, the oldest first. What cannot be written now stays in the journal and is
+   * tried again. @param cameBefore monotonic milliseconds
+   */
+  function place(most = Number.POSITIVE_INFINITY, cameBefore = Number.POSITIVE_INFINITY): boolean {
+    let count = 0;
+    for (const [path, kept] of backlog.entries()) {
+      if (count >= most || kept.cameAt > cameBefore) break;
+      try {
+        placeFile(temporary, join(folder, path), journal.read(kept.place));
+      } catch {
+        return false;
+      }
+      backlog.remove(path);
+      unsettled.add(path);
+      count += 1;
+    }
+    settleSoon();
+    return true;
   }
 
   /** The journal holds all of it, so flushing the files themselves can wait for a quiet moment, but not for ever. */
   function settleSome(): void {
     settling = undefined;
-    if (quietFor(INBOX_LIMITS.settleAfterMs) || unsettled.size > INBOX_LIMITS.unsettled) void settle().catch(() => undefined);
-    else settling = setTimeout(settleSome, INBOX_LIMITS.settleAfterMs).unref();
+    const late = performance.now() - settledAt >= limits.settleAtLatestMs || unsettled.size > limits.unsettled;
+    if (!late && (backlog.items() > 0 || !quietFor(limits.settleAfterMs))) return settleSoon();
+    settled = settled.then(empty).catch(settleSoon); // a disk that fails: tried again
   }
 
-  /** Gives envelopes of the journal their own files. What cannot be written now stays in the journal and is tried again. */
-  function place(most = Number.POSITIVE_INFINITY): boolean {
-    let count = 0;
-    for (const [path, bytes] of unplaced) {
-      if (count >= most) break;
-      try {
-        placeFile(temporary, join(folder, path), bytes);
-      } catch {
-        return false;
-      }
-      unplaced.delete(path);
-      unplacedBytes -= bytes.length;
-      unsettled.add(path);
-      count += 1;
-    }
-    if (count > 0 && unplaced.size === 0) {
-      settling ??= setTimeout(settleSome, INBOX_LIMITS.settleAfterMs).unref();
-    }
-    return true;
-  }
-
-  async function settle(): Promise<void> {
-    clearTimeout(settling);
-    settling = undefined;
-    const segments = await journal.rotate();
-    place();
-    if (unplaced.size > 0) return; // they may be in these segments
+  /** Drops the segments of the journal of which nothing is needed any more: it has gone on, or has its own flushed file. */
+  async function empty(): Promise<void> {
+    settledAt = performance.now();
+    const segments = (await journal.rotate()).filter((name) => !backlog.needs(name));
     const paths = unsettled;
     unsettled = new Set();
     try {
@@ -152,8 +182,20 @@ export function openSpool(folder: string, options: SpoolOptions = {}): Spool {
     journal.drop(segments);
   }
 
-  const here = (path: string): Uint8Array | undefined =>
-    coming.get(path)?.bytes ?? unplaced.get(path) ?? readIfThere(join(folder, path));
+  function settle(): Promise<void> {
+    const emptied = settled.then(() => {
+      place();
+      return empty();
+    });
+    settled = emptied.catch(() => undefined);
+    return emptied;
+  }
+
+  /** The bytes of an envelope that is here. */
+  function here(path: string): Uint8Array | undefined {
+    const kept = backlog.get(path);
+    return coming.get(path)?.bytes ?? (kept === undefined ? readIfThere(join(folder, path)) : journal.read(kept.place));
+  }
 
   return {
     folder,
@@ -167,11 +209,14 @@ export function openSpool(folder: string, options: SpoolOptions = {}): Spool {
           const done = journal.append({ path, bytes });
           coming.set(path, { bytes, done });
           try {
-            await done;
-            add(path, bytes);
+            cameAt = performance.now();
+            backlog.add(path, { place: await done, cameAt });
           } finally {
             coming.delete(path);
           }
+          // More than there is memory for: each that comes makes room for itself.
+          if (backlog.items() > limits.backlog || backlog.bytes() > limits.backlogBytes) place(2);
+          placeSoon(limits.placeAfterMs);
           return 'new';
         }
         if (Buffer.compare(known, bytes) === 0) {
@@ -188,50 +233,69 @@ export function openSpool(folder: string, options: SpoolOptions = {}): Spool {
         return known !== undefined && Buffer.compare(known, bytes) === 0;
       }),
 
-    keepRecord: own.keepRecord,
+    keepRecord: records.keepRecord,
 
     items(kind) {
-      if (kind === 'records') return own.items(kind);
-      place();
-      const root = join(folder, kind);
-      if (kind === 'enrolments') {
-        return envelopesIn(root).map((name) => ({ kind, agent: name.slice(0, 32), path: `enrolments/${name}` }));
-      }
-      return fs
-        .readdirSync(root)
-        .filter((agent) => AGENT.test(agent))
-        .toSorted()
-        .flatMap((agent) => envelopesIn(join(root, agent)).map((name) => ({ kind, agent, path: `results/${agent}/${name}` })));
+      if (kind === 'records') return records.items(kind);
+      const own = [...backlog.entries()].map(([path]) => path).filter((path) => path.startsWith(kind));
+      return [...new Set([...filesOf(folder, kind), ...own])].toSorted().map((path) => ({ kind, agent: agentOf(path), path }));
     },
 
-    read: (item) => fs.readFileSync(join(folder, item.path)),
+    read: ({ path }) => {
+      const kept = backlog.get(path);
+      return kept === undefined ? fs.readFileSync(join(folder, path)) : journal.read(kept.place);
+    },
 
     remove(item) {
       unsettled.delete(item.path);
+      if (backlog.remove(item.path)) return settleSoon();
       fs.rmSync(join(folder, item.path), { force: true });
       if (item.kind === 'results') removeIfEmpty(dirname(join(folder, item.path)));
     },
 
     setAside(item, reason) {
-      const place = join(folder, 'refused', item.path);
-      fs.mkdirSync(dirname(place), { recursive: true });
-      fs.writeFileSync(`${place}.reason.txt`, `${reason}\n`);
-      fs.renameSync(join(folder, item.path), place);
+      const path = `refused/${item.path}`;
+      const file = join(folder, path);
+      fs.mkdirSync(dirname(file), { recursive: true });
+      fs.writeFileSync(`${file}.reason.txt`, `${reason}\n`);
+      const kept = backlog.get(item.path);
+      if (kept === undefined) fs.renameSync(join(folder, item.path), file);
+      else placeFile(temporary, file, journal.read(kept.place));
+      backlog.remove(item.path);
       unsettled.delete(item.path);
+      unsettled.add(path);
+      settleSoon();
     },
 
     counts() {
-      place();
-      return waitingIn(folder);
+      const files = waitingIn(folder);
+      const results = [...backlog.entries()].filter(([path]) => path.startsWith('results')).length;
+      return { ...files, results: files.results + results, enrolments: files.enrolments + backlog.items() - results };
     },
+
+    unplaced() {
+      const [wall, monotonic] = [now(), performance.now()];
+      return [...backlog.entries()].map(([path, kept]) => ({
+        path,
+        bytes: kept.place.length,
+        at: wall - (monotonic - kept.cameAt),
+      }));
+    },
+
+    unplacedBytes: () => backlog.bytes(),
+
+    place: () => void place(),
 
     settle,
 
     async close() {
-      await settle();
-      clearTimeout(placing);
-      clearTimeout(settling);
-      await journal.close();
+      try {
+        await settle();
+      } finally {
+        clearTimeout(placing);
+        clearTimeout(settling);
+        await journal.close();
+      }
     },
   };
 }
@@ -256,92 +320,6 @@ export function waitingIn(folder: string): Waiting {
   return { results: count('results'), enrolments: count('enrolments'), refused: count('refused') };
 }
 
-const temporaryIn = (folder: string) => join(folder, `.tmp-${randomBytes(9).toString('hex')}`);
-
-/** Writes a file under a temporary name and gives it its own; flushed later. */
-function placeFile(temporaryFolder: string, file: string, bytes: Uint8Array): void {
-  const temporary = temporaryIn(temporaryFolder);
-  try {
-    fs.writeFileSync(temporary, bytes, { flag: 'wx', mode: 0o640 });
-    try {
-      fs.renameSync(temporary, file);
-    } catch (cause) {
-      if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cause;
-      fs.mkdirSync(dirname(file), { recursive: true });
-      fs.renameSync(temporary, file);
-    }
-  } catch (cause) {
-    fs.rmSync(temporary, { force: true });
-    throw cause;
-  }
-}
-
-/** Flushes files and the folders they lie in; those that are gone need none. Many at once are one call to the system. */
-async function flushFiles(root: string, paths: readonly string[]): Promise<void> {
-  if (paths.length > INBOX_LIMITS.flushOneByOne && process.platform === 'linux') {
-    const all = await run('sync', ['-f', root], { timeoutMs: INBOX_LIMITS.flushMs }).catch(() => undefined);
-    if (all?.code === 0) return;
-  }
-  const folders = new Set<string>();
-  for (const path of paths) {
-    try {
-      const handle = await fs.promises.open(join(root, path), 'r');
-      try {
-        await handle.sync();
-      } finally {
-        await handle.close();
-      }
-    } catch (cause) {
-      if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cause; // it went on meanwhile
-      continue;
-    }
-    for (let up = dirname(path); up !== '.'; up = dirname(up)) folders.add(up);
-    folders.add('');
-  }
-  for (const path of folders) await flushFolder(join(root, path));
-}
-
-/**
- * Writes bytes under a temporary name, flushes them, gives them their name and flushes every folder that got a new entry.
- * Asynchronous, so that a disk that flushes slowly does not hold up other requests.
- */
-export async function placeDurably(temporaryFolder: string, file: string, bytes: Uint8Array, root: string): Promise<void> {
-  const temporary = temporaryIn(temporaryFolder);
-  try {
-    const handle = await fs.promises.open(temporary, 'wx', 0o640);
-    try {
-      await handle.writeFile(bytes);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    const parent = dirname(file);
-    const made = await fs.promises.mkdir(parent, { recursive: true });
-    await fs.promises.rename(temporary, file);
-    await flushFolder(parent);
-    if (made !== undefined) for (let up = parent; up.length > root.length; up = dirname(up)) await flushFolder(dirname(up));
-  } catch (cause) {
-    await fs.promises.rm(temporary, { force: true });
-    throw cause;
-  }
-}
-
-async function flushFolder(folder: string): Promise<void> {
-  if (process.platform === 'win32') return; // NTFS journals the rename itself
-  let handle: fs.promises.FileHandle;
-  try {
-    handle = await fs.promises.open(folder, 'r');
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return; // emptied and removed meanwhile
-    throw cause;
-  }
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
 function readIfThere(file: string): Buffer | undefined {
   return fs.statSync(file, { throwIfNoEntry: false }) === undefined ? undefined : fs.readFileSync(file);
 }
@@ -352,6 +330,16 @@ function recordsIn(folder: string): SpoolItem[] {
     agent: name.slice(0, 32),
     path: `records/${name}`,
   }));
+}
+
+/** Paths of envelopes that have a file, relative to the inbox folder. */
+function filesOf(folder: string, kind: EnvelopeSpoolKind): string[] {
+  const root = join(folder, kind);
+  if (kind === 'enrolments') return envelopesIn(root).map((name) => `${kind}/${name}`);
+  return fs
+    .readdirSync(root)
+    .filter((agent) => AGENT.test(agent))
+    .flatMap((agent) => envelopesIn(join(root, agent)).map((name) => `${kind}/${agent}/${name}`));
 }
 
 const envelopesIn = (folder: string): string[] => namesIn(folder, /^[^.].*\.pfe$/);

@@ -5,6 +5,7 @@ import { judgeSiteHalt } from '#manifests/decide';
 import { type Clock, utcSeconds } from '#manifests/platform/clock';
 import type { RelayGap } from '#manifests/schema';
 import { type Freshness, openTrust } from '#manifests/trust';
+import type { Unplaced } from '../inbox/index.ts';
 import { currentGeneration, generationNumbers, mirrorLayout, readStaging, type Staging } from '../mirror/index.ts';
 import { inForce, openRecordStore } from '../records/index.ts';
 import type { RelayFolders } from '../settings.ts';
@@ -106,6 +107,7 @@ export interface GatherOptions {
   readonly documents?: SignedSource;
   readonly observed?: Observations;
   readonly leases?: readonly Lease[];
+  readonly unplaced?: readonly Unplaced[];
 }
 
 export function gatherFacts({ folders, site, signKey, clock, ...given }: GatherOptions): SiteFacts {
@@ -122,7 +124,7 @@ export function gatherFacts({ folders, site, signKey, clock, ...given }: GatherO
   const layout = mirrorLayout(folders.mirror);
   const generation = currentGeneration(layout);
   const isOwn = (key: string) => (signKey === undefined ? null : key === signKey);
-  const spooled = spoolOf(folders.inbox);
+  const spooled = spoolOf(folders.inbox, given.unplaced ?? []);
   const kept = openRecordStore(folders.records);
   const fuse = fuseFacts(documents, { file: folders.fuse, site, signKey, at: now });
   const roster = documents.roster();
@@ -229,31 +231,34 @@ interface Spooled {
   newest: number;
 }
 
-/** What lies in the inbox, by its file names and times. */
-function spoolOf(inbox: string) {
+/** What lies in the inbox, by its file names and times, and what has no file yet. */
+function spoolOf(inbox: string, unplaced: readonly Unplaced[]) {
   const agents = new Map<string, Spooled>();
   const counts = { results: 0, enrolments: 0, refused: 0, bytes: 0 };
   let oldest: number | undefined;
-  for (const entry of listed(inbox)) {
-    const match = /^(results|enrolments|refused)\/(?:.*\/)?([^/]+)\.pfe$/.exec(entry);
-    const facts = match === null ? undefined : fs.statSync(join(inbox, entry), { throwIfNoEntry: false });
-    if (match === null || facts === undefined) continue; // it went on meanwhile
-    counts[match[1] as 'results' | 'enrolments' | 'refused'] += 1;
-    counts.bytes += facts.size;
-    if (match[1] === 'refused') continue;
-    oldest = Math.min(oldest ?? facts.mtimeMs, facts.mtimeMs);
-    const result = /^results\/([0-9a-f]{32})\/(\d{12,16})-/.exec(entry);
-    if (result === null) continue;
+  const count = ({ path, bytes, at }: Unplaced) => {
+    const part = path.slice(0, path.indexOf('/')) as 'results' | 'enrolments' | 'refused';
+    counts[part] += 1;
+    counts.bytes += bytes;
+    if (part === 'refused') return;
+    oldest = Math.min(oldest ?? at, at);
+    const result = /^results\/([0-9a-f]{32})\/(\d{12,16})-/.exec(path);
+    if (result === null) return;
     const [agent, sequence] = [result[1] ?? '', Number(result[2])];
-    const of = agents.get(agent) ?? { count: 0, first: sequence, last: sequence, oldest: facts.mtimeMs, newest: facts.mtimeMs };
+    const of = agents.get(agent) ?? { count: 0, first: sequence, last: sequence, oldest: at, newest: at };
     agents.set(agent, {
       count: of.count + 1,
       first: Math.min(of.first, sequence),
       last: Math.max(of.last, sequence),
-      oldest: Math.min(of.oldest, facts.mtimeMs),
-      newest: Math.max(of.newest, facts.mtimeMs),
+      oldest: Math.min(of.oldest, at),
+      newest: Math.max(of.newest, at),
     });
+  };
+  for (const path of listed(inbox)) {
+    const facts = path.endsWith('.pfe') ? fs.statSync(join(inbox, path), { throwIfNoEntry: false }) : undefined;
+    if (facts !== undefined) count({ path, bytes: facts.size, at: facts.mtimeMs }); // otherwise it went on meanwhile
   }
+  for (const each of unplaced) count(each);
   return { agents, counts, oldest };
 }
 

@@ -47,7 +47,7 @@ export interface SiteOptions {
   /** Name of this site. */
   readonly site?: string | undefined;
   readonly keys: RelayKeys;
-  readonly spool: Pick<Spool, 'keepRecord' | 'items' | 'counts'>;
+  readonly spool: Pick<Spool, 'items' | 'keepRecord' | 'unplaced'>;
   /** The other relays of the site. */
   readonly siblings: readonly Hop[];
   readonly signal: AbortSignal;
@@ -133,7 +133,6 @@ export function openSite(options: SiteOptions): Site {
     const began = clock.monotonic();
     if (known !== undefined && began < known.until) return known.facts;
     countTraffic();
-    options.spool.counts(); // every envelope gets its own file: what is read from files is all of it
     const gathered = gatherFacts({
       folders,
       site,
@@ -142,6 +141,7 @@ export function openSite(options: SiteOptions): Site {
       documents,
       observed: observer.now(),
       leases: store.held(),
+      unplaced: options.spool.unplaced(),
     });
     const ended = clock.monotonic();
     known = { facts: gathered, until: ended + Math.max(SITE_LIMITS.rememberMs, (ended - began) * SITE_LIMITS.rememberTimes) };
