@@ -181,7 +181,6 @@ function ask(context: CommandContext): Promise<Asked[]> {
     const host = world.context('plan', view.catalogs, context.signal);
     const plans: Asked[] = [];
     for (const [format, items] of Map.groupBy(evaluation.packages, (item) => item.format)) {
-      if (format === 'rpm') continue;
       const system = agent.hands.systems[format];
       const names = items.map(({ repository }) => repository);
       const catalogs = view.catalogs.filter(({ repositories }) => repositories.some(({ name }) => names.includes(name)));

@@ -104,8 +104,8 @@ async function stage(attempt: Attempt): Promise<Came> {
   data.suspects = failures.map(({ patch }) => patch).filter((patch) => data.patches.includes(patch));
   const open = data.items.filter(({ patch }) => !paused.has(patch));
   for (const [format, items] of Map.groupBy(open, (item) => item.format)) {
-    const system = format === 'rpm' ? undefined : world.hands.systems[format];
-    if (system === undefined || !(await system.available(context))) {
+    const system = world.hands.systems[format];
+    if (!(await system.available(context))) {
       return bad('stop', 'no-package-system', `this host has no way to install patches of the format ${format}`);
     }
     const wanted = items.map(({ repository }) => repository);
