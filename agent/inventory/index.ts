@@ -15,12 +15,14 @@ import {
   readProduct,
   readZone,
 } from './host.ts';
+import { readEnabledModules } from './modules.ts';
 import { installedFromRpm, nativeRpmArch, readRpmEntries, readRpmHolds, waitingForReboot } from './rpm.ts';
 
 export { type DpkgEntry, nativeArch, readDpkgEntries, readDpkgPackages } from './dpkg-status.ts';
 export { parseRegQuery, readMacPackages, readWindowsPackages } from './elsewhere.ts';
 export { readBootId, readKernels } from './host.ts';
 export { isSameMachine, type Machine, readMachine } from './machine.ts';
+export { readEnabledModules } from './modules.ts';
 export { isHeld, type RpmEntry, readRpmEntries, readRpmHolds } from './rpm.ts';
 
 /** Where `archive` components live when nothing else is set. */
@@ -74,6 +76,7 @@ export async function takeInventory(options: InventoryOptions): Promise<Inventor
         : entries.length > 0 || root !== '/'
           ? installedFrom(entries).toSorted((a, b) => (key(a) < key(b) ? -1 : 1))
           : await readPackagesElsewhere(),
+    ...(rpms.length > 0 ? { modules: readEnabledModules(root) } : {}),
     components: readComponents(options.archiveRoot ?? join(root, DEFAULT_ARCHIVE_ROOT)),
     freeBytes: readFreeBytes(root),
   };

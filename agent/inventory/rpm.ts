@@ -130,7 +130,7 @@ function readSettings(root: string, path: string): string {
   return bytes === undefined ? '' : Buffer.from(bytes).toString('utf8');
 }
 
-/** `exclude=` of dnf's main settings, and the list of its versionlock. */
+/** `exclude=` of dnf's main settings, and the lists of versionlock: dnf 4's, and dnf 5's own. */
 export function readRpmHolds(root: string): RpmHolds {
   const patterns: string[] = [];
   let section = '';
@@ -150,7 +150,28 @@ export function readRpmHolds(root: string): RpmHolds {
     if (entry === '' || entry.startsWith('!')) continue; // `!` forbids one version and holds none
     patterns.push(/^(.+)-(?:\d+:)?[^-:]+-[^-]+$/.exec(entry)?.[1] ?? entry);
   }
+  patterns.push(...locked5(readSettings(root, 'etc/dnf/versionlock.toml')));
   return { patterns };
+}
+
+/**
+ * Packages of dnf 5's `versionlock.toml` (dnf5-versionlock(8)) that are held at one version. Other conditions (`evr < 2`, `!=`)
+ * leave updates possible: of these dnf itself says what they forbid.
+ */
+function locked5(text: string): string[] {
+  return text
+    .split(/^\s*\[\[\s*packages\s*\]\]/m)
+    .slice(1)
+    .flatMap((block) => {
+      const value = (key: string) => new RegExp(`^\\s*${key}\\s*=\\s*["'](.+?)["']`, 'm');
+      const name = value('name').exec(block)?.[1];
+      const held = block.split(/\[\[\s*packages\.conditions\s*\]\]/).some((condition) => {
+        const key = value('key').exec(condition)?.[1];
+        const comparator = value('comparator').exec(condition)?.[1];
+        return comparator === '=' && (key === 'evr' || key === 'version' || key === 'release');
+      });
+      return name !== undefined && held ? [name] : [];
+    });
 }
 
 function globMatches(pattern: string, text: string): boolean {

@@ -13,9 +13,15 @@ const LIMITS = {
 export const RPM_DATABASES = ['/var/lib/rpm', '/var/lib/dnf', '/usr/lib/sysimage'] as const;
 
 /** Locks, and SQLite's shared memory, which is made anew whenever the database is opened. */
-export const RPM_EXCLUDED = ['/var/lib/rpm', '/usr/lib/sysimage/rpm'].flatMap((folder) =>
-  ['.rpm.lock', 'rpmdb.sqlite-shm'].map((name) => `${folder}/${name}`),
-);
+export const RPM_EXCLUDED = [
+  ...['/var/lib/rpm', '/usr/lib/sysimage/rpm'].flatMap((folder) =>
+    ['.rpm.lock', '.keyring.lock', 'rpmdb.sqlite-shm'].map((name) => `${folder}/${name}`),
+  ),
+  '/var/lib/dnf/rpmdb_lock.pid',
+  '/var/lib/dnf/history.sqlite-shm',
+  '/var/lib/dnf/system-repo.lock',
+  '/usr/lib/sysimage/libdnf5/transaction_history.sqlite-shm',
+];
 
 /** `/usr/lib/sysimage/rpm/rpmdb.sqlite` is listed by a package of Fedora's, and changes with every transaction all the same. */
 export function isRpmDatabase(path: string): boolean {

@@ -45,8 +45,6 @@ const EXCLUDED = [
   '/var/lib/dpkg/lock-frontend',
   '/var/lib/dpkg/triggers/Lock',
   ...RPM_EXCLUDED,
-  '/var/lib/dnf/rpmdb_lock.pid',
-  '/var/lib/dnf/history.sqlite-shm',
   '/etc/.pwd.lock',
   '/etc/mtab',
   '/etc/resolv.conf',

@@ -55,10 +55,11 @@ export function applicability(catalogs: readonly Catalog[], inventory: Inventory
   for (const catalog of catalogs) {
     const own = catalog.product === inventory.product;
     let foreign = 0;
+    const enabled = own ? enabledModules(catalog, inventory) : undefined;
     for (const patch of catalog.patches) {
       let fits: Fit[] | undefined;
       if (patch.format === 'archive') fits = componentFits(patch, inventory, native);
-      else if (own) fits = packageFits(patch, installed, native);
+      else if (own) fits = packageFits(patch, installed, native, enabled);
       else foreign += 1;
       if (fits === undefined) others += 1;
       else applicable.push({ patch, product: catalog.product, fits });
@@ -82,12 +83,49 @@ function indexInstalled(inventory: Inventory, native: string): Map<string, Insta
   return byName;
 }
 
-function packageFits(patch: Patch, installed: ReadonlyMap<string, readonly Installed[]>, native: string): Fit[] | undefined {
+/** The streams of modules that are enabled on a host, and the names that packages of theirs have. */
+export interface EnabledModules {
+  readonly streams: ReadonlySet<string>;
+  readonly names: ReadonlySet<string>;
+}
+
+/** Undefined where modules count for nothing: the host did not say, or the catalog has none. */
+export function enabledModules(catalog: Catalog, { modules }: Pick<Inventory, 'modules'>): EnabledModules | undefined {
+  if (modules === undefined) return undefined;
+  const streams = new Set(modules);
+  const names = new Set<string>();
+  let modular = false;
+  for (const { format, packages } of catalog.patches) {
+    if (format !== 'rpm') continue;
+    for (const item of packages) {
+      if (item.modules === undefined) continue;
+      modular = true;
+      if (item.modules.some((stream) => streams.has(stream))) names.add(item.name);
+    }
+  }
+  return modular ? { streams, names } : undefined;
+}
+
+/**
+ * As dnf filters (libdnf, dnf_sack_filter_modules): a package of a module is there only where a stream of it is enabled, and
+ * hides packages of its name that are of no module.
+ */
+export function isFiltered({ name, modules }: PatchPackage, enabled: EnabledModules): boolean {
+  if (modules === undefined) return enabled.names.has(name);
+  return !modules.some((stream) => enabled.streams.has(stream));
+}
+
+function packageFits(
+  patch: Patch,
+  installed: ReadonlyMap<string, readonly Installed[]>,
+  native: string,
+  enabled: EnabledModules | undefined,
+): Fit[] | undefined {
   const compare = comparatorFor(patch.format);
   let fits: Fit[] | undefined;
   for (const item of patch.packages) {
     const candidates = installed.get(item.name);
-    if (candidates === undefined) continue;
+    if (candidates === undefined || (enabled !== undefined && isFiltered(item, enabled))) continue;
     const arch = slotArch(item.arch, native);
     let best: Installed | undefined; // where several versions stand side by side (kernels of rpm), the newest counts
     for (const one of candidates) {

@@ -160,6 +160,14 @@ function applicabilitySays(patch: Patch, product: string, finding: PatchFinding 
   if (patch.format !== 'archive' && product !== inventory.product) {
     return `it is for ${product}; this host is ${inventory.product ?? 'of an unknown product'}`;
   }
+  const names = new Set(inventory.packages.map(({ name }) => name));
+  const here = patch.packages.filter(({ name }) => names.has(name));
+  const streams = [...new Set(here.flatMap(({ modules }) => modules ?? []))];
+  if (inventory.modules !== undefined && here.length > 0) {
+    const enabled = inventory.modules.length === 0 ? 'none' : fewOf(inventory.modules);
+    if (streams.length > 0) return `it is of module ${fewOf(streams)}, which is not enabled on this host (enabled: ${enabled})`;
+    return `it is of no module, and an enabled module of this host has packages of its names (enabled: ${enabled})`;
+  }
   return `none of its packages is on this host (${fewOf([...new Set(patch.packages.map(({ name }) => name))])})`;
 }
 

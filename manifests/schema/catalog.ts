@@ -17,6 +17,12 @@ export const patchId = z
   .regex(/^[A-Za-z0-9][A-Za-z0-9.+_-]*@[A-Za-z0-9.+~:^_-]+$/)
   .max(300);
 
+/** A stream of a module of RPM distributions, as dnf takes it on its command line: `nodejs:18`. */
+export const moduleStream = z
+  .string()
+  .max(200)
+  .regex(/^[A-Za-z0-9][A-Za-z0-9.+_-]*:[A-Za-z0-9._+-]+$/);
+
 /** One package of a patch: what has to be on the host, at least in this version, for the patch to be installed. */
 export const patchPackage = z.strictObject({
   name: z
@@ -37,6 +43,8 @@ export const patchPackage = z.strictObject({
   size: count,
   /** Where the vendor's repository has it, relative to the repository's root. */
   path: relativePath,
+  /** rpm: streams of modules that it belongs to. It is for hosts on which one of them is enabled, and for no others. */
+  modules: list(moduleStream, 100).optional(),
 });
 export type PatchPackage = z.infer<typeof patchPackage>;
 

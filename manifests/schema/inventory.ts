@@ -1,5 +1,6 @@
 // Inventory: what is on a host. Made by the agent, read by decisions, carried inside results.
 import { z } from 'zod';
+import { moduleStream } from './catalog.ts';
 import { count, document, labels, line, list, moment, name } from './common.ts';
 
 /** One installed package as the package system's own database has it. */
@@ -37,6 +38,8 @@ export const inventory = document('inventory', 1, {
   /** Further facts (memory, virtualisation, file systems) for conditions and reports. */
   facts: z.record(z.string().max(64), z.union([line(300), z.number(), z.boolean()])),
   packages: list(installedPackage, 200_000),
+  /** rpm: the streams of modules that are enabled, by dnf's own record. Absent: nobody looked, and modules count for nothing. */
+  modules: list(moduleStream, 1_000).optional(),
   /** Versions of `archive` components by name. */
   components: z.record(z.string().max(200), z.string().max(200)),
   freeBytes: z.record(z.string().max(300), count),

@@ -25,6 +25,13 @@ export class HostAgent {
     return this.host.exec([BINARY, ...args], { timeoutMs });
   }
 
+  /** One cycle that ends by kill -9 at a place of its journal (needs `testing.failPoints`). */
+  async killedAt(place: string, args: readonly string[] = ['once', '--retry']): Promise<void> {
+    const result = await this.host.exec(['env', `PATCHFERRY_FAILPOINT=${place}`, BINARY, ...args], { timeoutMs: 600_000 });
+    if (result.signal !== 'SIGKILL' && result.code !== 137)
+      throw new Error(`${place} was not reached: ${result.code}\n${result.stdout}${result.stderr}`);
+  }
+
   async must(args: readonly string[], accept: readonly number[] = [0]): Promise<string> {
     const result = await this.run(args);
     if (!accept.includes(result.code ?? -1)) {

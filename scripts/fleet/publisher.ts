@@ -62,6 +62,13 @@ export class FleetPublisher {
     return (await this.run(['source', 'sync'])).stdout;
   }
 
+  /** Adds and syncs an RPM repository, its metadata's signature checked against the vendor's key. */
+  async addRpm(repository: string, keyring: string, product: string): Promise<string> {
+    const args = ['--kind', 'rpm', '--product', product, '--url', repository, '--keyring', keyring];
+    await this.run(['source', 'add', product, ...args]);
+    return (await this.run(['source', 'sync'])).stdout;
+  }
+
   /** One group `demo`: every security patch at once, inside a window that is open now (or never opens today). */
   writePolicy(product: string, choices: PolicyChoices = {}): void {
     const health = (choices.health ?? []).map(({ name, command: line }) => ({ name, command: line, timeoutSeconds: 60 }));

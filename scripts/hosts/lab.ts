@@ -12,7 +12,7 @@ import { TestHost } from './host.ts';
 export interface LabOptions {
   /** Debian release of the hosts; `bookworm` unless told. */
   readonly release?: string;
-  /** Which tree: `debian` unless told; `rpm` has the programs of an RPM host (see rpm.ts). */
+  /** Which tree: `debian` unless told; `rpm` and `rpm5` have the programs of an RPM host (see rpm.ts). */
   readonly tree?: TreeKind;
   readonly fileSystem?: 'btrfs' | 'ext4';
   /** Size of the loop file in MiB (it is sparse). */

@@ -17,6 +17,7 @@ export const DEBIAN_PACKAGES = {
     'gpg-agent',
     'gpgv',
     'xz-utils',
+    'bzip2',
     'chromium',
     'nginx-light',
   ],

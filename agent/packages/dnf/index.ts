@@ -1,4 +1,4 @@
-// RPM packages through the host's own dnf (4), offline: this file is the table of contents of the folder.
+// RPM packages through the host's own dnf (4 or 5), offline: this file is the table of contents of the folder.
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { reach } from '../host.ts';
@@ -9,7 +9,8 @@ import { auditRpm } from './database.ts';
 import { installDnf, repairDnf } from './install.ts';
 import { rpmLockHolder } from './locks.ts';
 import { planDnf } from './plan.ts';
-import { dnfProgram, indexPayloads } from './repository.ts';
+import { dnfProgram } from './program.ts';
+import { indexPayloads } from './repository.ts';
 
 /** Estimates where the metadata does not say. Bytes and counts. */
 const ROOM = {

@@ -8,8 +8,8 @@ import { waitForLocks } from '../locks.ts';
 import type { HostContext, InstallOutcome, InstallPlan } from '../system.ts';
 import { auditRpm, forgetTransaction, interrupted, mendDatabase, noteTransaction } from './database.ts';
 import { rpmLockHolder } from './locks.ts';
-import { nevra, simulate, verbFor, type Wanted } from './plan.ts';
-import { type DnfFolder, layOut } from './repository.ts';
+import { changeArguments, nevra, simulate, type Wanted } from './plan.ts';
+import { cachedOptions, type DnfFolder, layOut } from './repository.ts';
 
 const LIMITS = {
   /** For one transaction with its scripts. */
@@ -42,17 +42,17 @@ function remaining(entries: readonly RpmEntry[], changes: Changes): Changes {
 const wantedOf = (changes: Changes): Wanted[] =>
   changes.flatMap(({ name, arch, to }) => (to === null ? [] : [{ name, arch, to }]));
 
+/** `  Upgrading  : …` of dnf 4, `[3/8] Upgrading …` of dnf 5. */
+const PROGRESS =
+  /^ +(?:Upgrading|Installing|Reinstalling|Cleanup|Erasing|Obsoleting|Running scriptlet) *:|^\[\d+\/\d+\] (?:Upgrad|Install|Reinstall|Remov)ing /;
+
 /** Runs dnf for real. It is not stopped by the context's signal: half an installation is worse than a late end. */
 function dnfForReal(context: HostContext, dnf: DnfFolder, args: readonly string[]): Promise<RunResult> {
-  return hostCommand(context, dnf.program, [...dnf.options, '--cacheonly', '-y', '--comment=patchferry', ...args], {
+  return hostCommand(context, dnf.program.name, [...cachedOptions(dnf), '-y', '--comment=patchferry', ...args], {
     timeoutMs: LIMITS.installMs,
     outputBytes: LIMITS.outputBytes,
     onOutput: (chunk) => {
-      const line = chunk
-        .split('\n')
-        .findLast((part) =>
-          /^ +(?:Upgrading|Installing|Reinstalling|Cleanup|Erasing|Obsoleting|Running scriptlet) *:/.test(part),
-        );
+      const line = chunk.split('\n').findLast((part) => PROGRESS.test(part));
       if (line !== undefined) context.onProgress?.(line.trim().replace(/\s+/g, ' '));
     },
   });
@@ -121,11 +121,7 @@ export async function installDnf(plan: InstallPlan, context: HostContext, only?:
   }
   const along = again.transaction.installs.map(({ name, arch, version }) => ({ name, arch, from: null, to: version }));
   noteTransaction(context, along);
-  const result = await dnfForReal(context, dnf, [
-    ...(erasing ? ['--allowerasing'] : []),
-    verbFor(wanted, entries),
-    ...wanted.map(nevra),
-  ]);
+  const result = await dnfForReal(context, dnf, changeArguments(wanted, entries, erasing));
   const after = await entriesOf(context);
   const left = remaining(after, [...goals, ...along]).map(({ name }) => name);
   // A transaction that failed in an orderly way has told so and is over; only one that was cut leaves its note.

@@ -7,7 +7,9 @@ import type { HostContext } from '../system.ts';
 
 /** rpm's own lock, where distributions keep the database: held for writing while a transaction runs. */
 const RPM_LOCKS = ['/var/lib/rpm/.rpm.lock', '/usr/lib/sysimage/rpm/.rpm.lock'] as const;
-/** dnf's, a file with the number of its process; dnf removes one whose process is gone. */
+/** dnf 5's, held from before it asks until it is done. */
+const DNF5_LOCKS = ['/var/lib/dnf/system-repo.lock'] as const;
+/** dnf 4's, a file with the number of its process; dnf removes one whose process is gone. */
 const DNF_LOCKS = ['/var/lib/dnf/rpmdb_lock.pid', '/var/run/dnf/rpmdb_lock.pid'] as const;
 
 /** The first holder, or undefined when all are free. */
@@ -20,7 +22,7 @@ export function rpmLockHolder(context: Pick<HostContext, 'root'>): LockHolder | 
     // A number of long ago may be another program's today.
     if (/^(?:dnf|yum|python|microdnf|PackageKit)/i.test(command)) return { file, pid, command };
   }
-  return lockHolder(context, RPM_LOCKS);
+  return lockHolder(context, [...DNF5_LOCKS, ...RPM_LOCKS]);
 }
 
 /** The first holder of a lock of any package manager of this host. */

@@ -16,10 +16,12 @@ export interface Transaction {
   readonly installs: readonly Row[];
   readonly removals: readonly Omit<Row, 'repository'>[];
   readonly downgrades: readonly Row[];
+  /** Streams of modules that it would enable: `oar:1`. */
+  readonly enabling: readonly string[];
 }
 
 /** dnf/cli/output.py, `list_transaction`. */
-const SECTIONS: Readonly<Record<string, 'install' | 'upgrade' | 'remove' | 'downgrade' | 'skip'>> = {
+const SECTIONS: Readonly<Record<string, 'install' | 'upgrade' | 'remove' | 'downgrade' | 'skip' | 'enable'>> = {
   Installing: 'install',
   'Installing dependencies': 'install',
   'Installing weak dependencies': 'install',
@@ -28,6 +30,7 @@ const SECTIONS: Readonly<Record<string, 'install' | 'upgrade' | 'remove' | 'down
   'Removing dependent packages': 'remove',
   'Removing unused dependencies': 'remove',
   Downgrading: 'downgrade',
+  'Enabling module streams': 'enable',
   'Skipping packages with conflicts': 'skip',
   'Skipping packages with broken dependencies': 'skip',
 };
@@ -78,6 +81,7 @@ export function parseTransaction(output: string): Transaction | undefined {
       version,
     })),
     downgrades: read('downgrade'),
+    enabling: (rows.get('enable') ?? []).map(([name, stream]) => `${name}:${stream}`),
   };
 }
 

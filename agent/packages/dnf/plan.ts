@@ -5,6 +5,7 @@ import { admit } from '../admit.ts';
 import { fault } from '../host.ts';
 import type { HostContext, InstallItem, InstallPlan, NamedVersion, PlannedPayload, PlanPolicy } from '../system.ts';
 import { parseTransaction, problemsOf, type Row, type Transaction } from './output.ts';
+import { parseTransaction5, problemsOf5 } from './output5.ts';
 import { type DnfFolder, layOut, runDnf } from './repository.ts';
 
 type KeptBack = InstallPlan['keptBack'][number];
@@ -26,9 +27,14 @@ const wantedOf = ({ name, arch, version }: Omit<Row, 'repository'>): Wanted => (
 export const nevra = ({ name, arch, to }: Wanted) => `${name}-${to}.${arch}`;
 
 /** What dnf is asked to do: upgrading keeps its note of why a package is there; only what is not there at all is installed. */
-export function verbFor(wanted: readonly Wanted[], installed: readonly RpmEntry[]): 'upgrade' | 'install' {
+function verbFor(wanted: readonly Wanted[], installed: readonly RpmEntry[]): 'upgrade' | 'install' {
   const names = new Set(installed.map(({ name }) => name));
   return wanted.every(({ name }) => names.has(name)) ? 'upgrade' : 'install';
+}
+
+/** The command that has exactly these versions installed. @param erasing whether other packages may be removed for it */
+export function changeArguments(wanted: readonly Wanted[], installed: readonly RpmEntry[], erasing: boolean): string[] {
+  return [verbFor(wanted, installed), ...(erasing ? ['--allowerasing'] : []), ...wanted.map(nevra)];
 }
 
 /** Simulates the installation of exactly these versions. @param erasing whether other packages may be removed for it */
@@ -39,12 +45,12 @@ export async function simulate(
   installed: readonly RpmEntry[],
   erasing: boolean,
 ): Promise<{ ok: true; transaction: Transaction } | { ok: false; says: string }> {
-  const nothing: Transaction = { installs: [], removals: [], downgrades: [] };
+  const nothing: Transaction = { installs: [], removals: [], downgrades: [], enabling: [] };
   if (wanted.length === 0) return { ok: true, transaction: nothing };
-  const args = [...(erasing ? ['--allowerasing'] : []), verbFor(wanted, installed), ...wanted.map(nevra)];
-  const result = await runDnf(context, dnf, args);
-  const transaction = parseTransaction(result.stdout);
-  if (transaction === undefined) return { ok: false, says: problemsOf(result.stdout, result.stderr) };
+  const { stdout, stderr } = await runDnf(context, dnf, changeArguments(wanted, installed, erasing));
+  const four = dnf.program.generation === 4;
+  const transaction = four ? parseTransaction(stdout) : parseTransaction5(stdout);
+  if (transaction === undefined) return { ok: false, says: four ? problemsOf(stdout, stderr) : problemsOf5(stderr) };
   const planned = new Set(transaction.installs.map((row) => versionKey(wantedOf(row))));
   const absent = wanted.filter((one) => !planned.has(versionKey(one)));
   if (absent.length > 0) {
@@ -67,6 +73,10 @@ function judge(
       .join(', ')
       .slice(0, 300);
   if (transaction.downgrades.length > 0) return { extras, objection: `dnf would downgrade ${names(transaction.downgrades)}` };
+  if (transaction.enabling.length > 0) {
+    const streams = transaction.enabling.join(', ').slice(0, 300);
+    return { extras, objection: `dnf would enable the module stream ${streams}, which is the administrator's to do` };
+  }
   if (transaction.removals.length > 0 && policy.removals === 'refuse') {
     return { extras, objection: `dnf would remove ${names(transaction.removals)}, which policy refuses` };
   }

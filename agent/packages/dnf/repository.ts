@@ -6,6 +6,7 @@ import { writeFileAtomic } from '#manifests/platform/files';
 import type { Catalog, ContentRef } from '#manifests/schema';
 import { fault, hostCommand, lastWords, place, reach, seenByHost } from '../host.ts';
 import type { HostContext, PlannedPayload } from '../system.ts';
+import { type DnfProgram, dnfProgram } from './program.ts';
 
 const LIMITS = {
   /** For reading the metadata and for every simulation, in milliseconds; a slow disk takes a minute for a large repository. */
@@ -17,21 +18,20 @@ const LIMITS = {
 
 const REPOMD = 'repodata/repomd.xml';
 
-/** dnf 4 by its own name first: where dnf 5 is installed too, plain `dnf` is that one. */
-const PROGRAMS = ['dnf-3', 'dnf4', 'dnf'] as const;
+/**
+ * The administrator's plugins that count, each with the file without which it is not wanted (or fails): what is locked stays (dnf 5
+ * sees to that itself), and what follows a transaction runs.
+ */
+const PLUGINS: Readonly<Record<DnfProgram['generation'], readonly (readonly [name: string, file: string])[]>> = {
+  4: [
+    ['versionlock', '/etc/dnf/plugins/versionlock.list'],
+    ['post-transaction-actions', '/etc/dnf/plugins/post-transaction-actions.conf'],
+  ],
+  5: [['actions', '/etc/dnf/libdnf5-plugins/actions.conf']],
+};
 
-/** The host's dnf 4, or undefined: dnf 5 prints other tables, which are not read here. */
-export function dnfProgram(context: Pick<HostContext, 'root'>): string | undefined {
-  return PROGRAMS.find((name) => {
-    const path = reach(context, `/usr/bin/${name}`);
-    if (!fs.existsSync(path) && fs.lstatSync(path, { throwIfNoEntry: false }) === undefined) return false;
-    try {
-      return !fs.readlinkSync(path).endsWith('dnf5');
-    } catch {
-      return true; // no link: the program itself
-    }
-  });
-}
+/** dnf 5's `--cacheonly` would not even copy a package out of a folder; of the metadata alone it is what dnf 4's is. */
+const CACHE_ONLY = { 4: '--cacheonly', 5: '--setopt=cacheonly=metadata' } as const;
 
 export function indexPayloads(catalog: Catalog): ContentRef[] {
   return catalog.repositories
@@ -42,7 +42,7 @@ export function indexPayloads(catalog: Catalog): ContentRef[] {
 /** Where everything of dnf's lies for this run. */
 export interface DnfFolder {
   readonly folder: string;
-  readonly program: string;
+  readonly program: DnfProgram;
   /** Names of the repositories that are laid out. */
   readonly repositories: readonly string[];
   /** Options of every call. */
@@ -53,7 +53,13 @@ export interface DnfFolder {
  * Options that leave dnf nothing but this folder. Each has its reason; together they are the offline guarantee.
  * @param keepKernels true keeps every installed kernel (a removal that policy does not allow)
  */
-function dnfOptions(context: HostContext, folder: string, repositories: readonly string[], keepKernels: boolean): string[] {
+function dnfOptions(
+  context: HostContext,
+  { generation }: DnfProgram,
+  folder: string,
+  repositories: readonly string[],
+  keepKernels: boolean,
+): string[] {
   const inside = seenByHost(context, folder);
   const settings: Record<string, string> = {
     // Repositories and metadata of our own; the host's are neither read nor changed.
@@ -82,11 +88,9 @@ function dnfOptions(context: HostContext, folder: string, repositories: readonly
     // Keys that rpm does not trust already are never taken in, by no question and no `-y`.
     ...Object.fromEntries(repositories.map((name) => [`${name}.gpgkey`, ''])),
   };
-  const plugins = [
-    // The administrator's: what is locked stays (without its list it would fail), what follows a transaction runs.
-    ['versionlock', '/etc/dnf/plugins/versionlock.list'],
-    ['post-transaction-actions', '/etc/dnf/plugins/post-transaction-actions.conf'],
-  ].flatMap(([name, file]) => (fs.existsSync(reach(context, file ?? '')) ? [`--enableplugin=${name}`] : []));
+  const plugins = PLUGINS[generation].flatMap(([name, file]) =>
+    fs.existsSync(reach(context, file)) ? [`--enableplugin=${name}`] : [],
+  );
   return [
     ...Object.entries(settings).map(([name, value]) => `--setopt=${name}=${value}`),
     // Any other plugin may reach out (subscriptions, remote repositories).
@@ -109,7 +113,7 @@ export async function layOut(
   keepKernels: boolean,
 ): Promise<DnfFolder> {
   const program = dnfProgram(context);
-  if (program === undefined) throw fault('dnf-failed', 'this host has no dnf 4');
+  if (program === undefined) throw fault('dnf-failed', 'this host has no dnf');
   const folder = join(context.workFolder, 'dnf');
   fs.rmSync(join(folder, 'cache'), { recursive: true, force: true });
   for (const name of ['repositories', 'repos.d', 'cache']) fs.mkdirSync(join(folder, name), { recursive: true });
@@ -146,7 +150,8 @@ export async function layOut(
   }
   writeFileAtomic(join(folder, 'repos.d/patchferry.repo'), [...laidOut.values()].join('\n'));
   const repositories = [...laidOut.keys()];
-  const dnf: DnfFolder = { folder, program, repositories, options: dnfOptions(context, folder, repositories, keepKernels) };
+  const options = dnfOptions(context, program, folder, repositories, keepKernels);
+  const dnf: DnfFolder = { folder, program, repositories, options };
   await readMetadata(context, dnf);
   return dnf;
 }
@@ -171,7 +176,7 @@ async function readMetadata(context: HostContext, dnf: DnfFolder): Promise<void>
   if (dnf.repositories.length === 0) return;
   // Here alone the keys may be taken in without a question: into a ring of this folder, for metadata, never into rpm's.
   const options = dnf.options.filter((option) => !option.endsWith('.gpgkey='));
-  const result = await hostCommand(context, dnf.program, [...options, '-y', 'makecache'], {
+  const result = await hostCommand(context, dnf.program.name, [...options, '-y', 'makecache'], {
     timeoutMs: LIMITS.dnfMs,
     signal: context.signal,
     outputBytes: LIMITS.outputBytes,
@@ -197,9 +202,14 @@ async function endKeyAgents(context: HostContext, dnf: DnfFolder): Promise<void>
   }
 }
 
+/** The options of every call but the first: what `layOut` had checked and read is all there is. */
+export function cachedOptions({ program, options }: DnfFolder): string[] {
+  return [...options, CACHE_ONLY[program.generation]];
+}
+
 /** dnf on this folder, reading only. */
 export function runDnf(context: HostContext, dnf: DnfFolder, args: readonly string[]) {
-  return hostCommand(context, dnf.program, [...dnf.options, '--cacheonly', '--assumeno', ...args], {
+  return hostCommand(context, dnf.program.name, [...cachedOptions(dnf), '--assumeno', ...args], {
     timeoutMs: LIMITS.dnfMs,
     signal: context.signal,
     outputBytes: LIMITS.outputBytes,

@@ -12,6 +12,7 @@ const COMPRESSIONS: readonly (readonly [string, Compression])[] = [
   ['.gz', 'gz'],
   ['.xz', 'xz'],
   ['.zst', 'zst'],
+  ['.bz2', 'bz2'],
   ['.xml', 'none'],
   ['.yaml', 'none'],
 ];
@@ -24,7 +25,7 @@ export async function* plainBytes(entry: RepomdEntry, payloads: PayloadStore, fr
   const where = `${from}/${entry.path}`;
   const kind = COMPRESSIONS.find(([ending]) => entry.path.endsWith(ending))?.[1];
   if (kind === undefined)
-    throw fault('malformed', `${where} is compressed in a way that is not known (gz, xz, zst are)`, { where });
+    throw fault('malformed', `${where} is compressed in a way that is not known (gz, xz, zst, bz2 are)`, { where });
   if (!(await payloads.verify(entry.sha256, entry.size))) {
     payloads.remove(entry.sha256);
     throw fault('index-hash', `${where}: the copy kept here was damaged and is removed`, { where, next: 'Sync again.' });

@@ -3,20 +3,25 @@ import { utcSeconds } from '#manifests/platform/clock';
 import { CLASSIFICATIONS, type PatchPackage, SEVERITIES } from '#manifests/schema';
 import type { SourcePatch } from '../api.ts';
 import { fault, SOURCE_LIMITS } from '../faults.ts';
+import type { ModuleArtifacts } from './modules.ts';
 import type { RpmPackage } from './primary.ts';
 import type { Advisory } from './updateinfo.ts';
 
 /** What a patch may hold of these (schema/catalog.ts). */
-const LIMITS = { cves: 10_000, advisories: 100 } as const;
+const LIMITS = { cves: 10_000, advisories: 100, modules: 100 } as const;
 
 export interface CollectedRpms {
   /** @throws source.malformed when one name, version and architecture stands for different bytes */
   take(item: RpmPackage): void;
   advise(advisory: Advisory): void;
+  /** Says that these packages (`name-epoch:version-release.arch`) are of a stream of a module. */
+  assign(stream: ModuleArtifacts): void;
   /** Packages taken. */
   count(): number;
   /** Packages left out because the vendor retracted them. */
   retracted(): number;
+  /** Packages left out because they lie on another server: a host's dnf would go there for them, past every mirror. */
+  elsewhere(): number;
   patches(): SourcePatch[];
 }
 
@@ -28,10 +33,16 @@ export function collectRpms(repository: string, architectures: readonly string[]
   const wanted = new Set([...architectures, 'noarch']);
   const found = new Map<string, RpmPackage>();
   const advisories = new Map<string, Advisory[]>();
+  const streams = new Map<string, Set<string>>();
   let retracted = 0;
+  let elsewhere = 0;
   return {
     take(item) {
       if (!wanted.has(item.arch)) return;
+      if (item.path === '') {
+        elsewhere += 1;
+        return;
+      }
       const key = nevra(item);
       const known = found.get(key);
       if (known !== undefined) {
@@ -50,7 +61,15 @@ export function collectRpms(repository: string, architectures: readonly string[]
         else list.push(advisory);
       }
     },
+    assign({ stream, packages }) {
+      for (const key of packages) {
+        const list = streams.get(key);
+        if (list === undefined) streams.set(key, new Set([stream]));
+        else list.add(stream);
+      }
+    },
     count: () => found.size,
+    elsewhere: () => elsewhere,
     retracted: () => retracted,
     patches() {
       retracted = 0;
@@ -69,13 +88,19 @@ export function collectRpms(repository: string, architectures: readonly string[]
         .toSorted(([a], [b]) => order(a, b))
         .map(([id, items]) => {
           const own = new Set(items.flatMap((item) => advisories.get(nevra(item)) ?? []));
-          return toPatch(id, items, [...own], repository);
+          return toPatch(id, items, [...own], repository, (item) => streams.get(nevra(item)));
         });
     },
   };
 }
 
-function toPatch(id: string, items: readonly RpmPackage[], advisories: readonly Advisory[], repository: string): SourcePatch {
+function toPatch(
+  id: string,
+  items: readonly RpmPackage[],
+  advisories: readonly Advisory[],
+  repository: string,
+  streamsOf: (item: RpmPackage) => ReadonlySet<string> | undefined,
+): SourcePatch {
   const sorted = items.toSorted((a, b) => order(a.name, b.name) || order(a.arch, b.arch) || order(a.version, b.version));
   const main = sorted.find(({ name, source }) => name === source) ?? sorted[0];
   if (main === undefined) throw new TypeError(`${id} without packages`);
@@ -112,9 +137,11 @@ function toPatch(id: string, items: readonly RpmPackage[], advisories: readonly 
     released: released === undefined ? null : utcSeconds(released),
     updated: updated.length === 0 ? null : utcSeconds(Math.max(...updated)),
     ...(advisories.some(({ reboot }) => reboot) ? { rebootSuggested: true } : {}),
-    packages: sorted.map(
-      ({ name, version, arch, sha256, size, path }): PatchPackage => ({ name, version, arch, sha256, size, path }),
-    ),
+    packages: sorted.map((item): PatchPackage => {
+      const { name, version, arch, sha256, size, path } = item;
+      const modules = [...(streamsOf(item) ?? [])].toSorted().slice(0, LIMITS.modules);
+      return { name, version, arch, sha256, size, path, ...(modules.length === 0 ? {} : { modules }) };
+    }),
   };
 }
 

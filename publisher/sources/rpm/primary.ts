@@ -14,7 +14,7 @@ export interface RpmPackage {
   readonly sourceVersion: string;
   readonly sha256: string;
   readonly size: number;
-  /** Relative to the repository's root. */
+  /** Relative to the repository's root; empty where it lies on another server (`xml:base`). */
   readonly path: string;
   readonly summary: string;
   readonly group: string;
@@ -99,9 +99,10 @@ function finish(draft: Draft, where: string): RpmPackage {
   if (draft.sumType !== 'sha256') throw fault('weak-hash', `${where}: ${name} has a ${draft.sumType ?? 'no'} sum`, { where });
   const size = Number(need(draft.size, 'size', /^(?:0|[1-9]\d{0,14})$/));
   if (size > SOURCE_LIMITS.payloadBytes) throw fault('too-large', `${where}: ${name} has ${size} bytes`, { where });
-  if (draft.base !== undefined) throw bad(`${name} lies on another server`);
-  const path = (draft.path ?? '').replace(/^(?:\.\/)+/, '');
-  if (!isPlainPath(path)) throw bad(`${name} lies outside of the repository: ${JSON.stringify(path.slice(0, 120))}`);
+  const elsewhere = draft.base !== undefined;
+  const path = elsewhere ? '' : (draft.path ?? '').replace(/^(?:\.\/)+/, '');
+  if (!elsewhere && !isPlainPath(path))
+    throw bad(`${name} lies outside of the repository: ${JSON.stringify(path.slice(0, 120))}`);
   const withEpoch = (text: string) => (epoch === '0' ? text : `${epoch}:${text}`);
   const source = /^([A-Za-z0-9][A-Za-z0-9.+_-]*)-([A-Za-z0-9.+~^_]+-[A-Za-z0-9.+~^_]+)\.(?:no)?src\.rpm$/.exec(
     draft.sourceRpm ?? '',

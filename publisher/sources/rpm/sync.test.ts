@@ -9,7 +9,7 @@ import { type Clock, utcSeconds } from '#manifests/platform/clock';
 import { openPayloadStore } from '#manifests/repository';
 import { type Catalog, catalog, sha256Of } from '#manifests/schema';
 import { folderOrigin } from '#manifests/transfer';
-import { ADVISORIES, INSTALLED, RpmVendor, UPDATED } from '../../../scripts/hosts/rpm/index.ts';
+import { ADVISORIES, INSTALLED, MODULES, OARS, RpmVendor, UPDATED } from '../../../scripts/hosts/rpm/index.ts';
 import type { VendorOrigin } from '../api.ts';
 import { fetchPayloads, type SourceSettings, syncSource } from '../index.ts';
 
@@ -88,6 +88,21 @@ describe('sync of an RPM repository', { skip }, () => {
   const edit = (path: string, change: (text: string) => string) =>
     fs.writeFileSync(path, change(fs.readFileSync(path, 'utf8')));
   const repomdFile = () => join(root, 'repodata/repomd.xml');
+  /** Puts another primary.xml (packed by zstd) into the repository, and signs. */
+  const replacePrimary = async (packed: Buffer, plainSum?: string, plainSize?: number) => {
+    const old = fileOf('primary');
+    const plain = gunzipSync(fs.readFileSync(old));
+    edit(repomdFile(), (text) =>
+      text
+        .replaceAll(`>${sha256Of(fs.readFileSync(old))}<`, `>${sha256Of(packed)}<`)
+        .replaceAll(`>${sha256Of(plain)}<`, `>${plainSum ?? sha256Of(plain)}<`)
+        .replace(`<open-size>${plain.length}<`, `<open-size>${plainSize ?? plain.length}<`)
+        .replace(`<size>${fs.statSync(old).size}</size>`, `<size>${packed.length}</size>`)
+        .replace(/href="repodata\/[0-9a-f]*-primary\.xml\.gz"/, 'href="repodata/primary.xml.zst"'),
+    );
+    fs.writeFileSync(join(root, 'repodata/primary.xml.zst'), packed);
+    await vendor.signFile(repomdFile());
+  };
 
   it('patches with advisories, severities, flaws and dates; index files byte for byte; a second sync asks one question', async () => {
     const first = await sync();
@@ -153,27 +168,81 @@ describe('sync of an RPM repository', { skip }, () => {
     );
   });
 
-  it('metadata in xz and zstd reads the same', async () => {
+  it('packages of module streams carry the streams; a host is offered those of its own alone', async () => {
+    await vendor.publish(root, [...INSTALLED, ...Object.values(OARS)], { modules: MODULES, revision: DAY_ONE });
+    const { patches, repository, says } = await sync();
+    assert.match(says, /, 3 builds of module streams, signed by/);
+    assert.ok(
+      repository.indexes.some(({ path }) => path.endsWith('modules.yaml.gz')),
+      "the host's dnf reads it too",
+    );
+    const streams = patches
+      .filter(({ source }) => source === 'oar')
+      .map(({ version, packages }) => [version, packages[0]?.modules]);
+    assert.deepEqual(streams, [
+      ['1.0-1.module_fl9+1+abc', ['oar:1']],
+      ['1.0-2.module_fl9+1+abc', ['oar:1']],
+      ['2.0-1.module_fl9+2+abc', ['oar:2']],
+      ['3.0-1.fl9', undefined],
+    ]);
+  });
+
+  it('packages on another server (xml:base) are left out and counted; the others stay', async () => {
+    const file = fileOf('primary');
+    const text = gunzipSync(fs.readFileSync(file)).toString();
+    const moved = text.replace(
+      '<location href="Packages/mast-1.0-2',
+      '<location xml:base="http://other.example/" href="mast-1.0-2',
+    );
+    assert.notEqual(moved, text);
+    const packed = zstdCompressSync(Buffer.from(moved));
+    await replacePrimary(packed, sha256Of(Buffer.from(moved)), Buffer.byteLength(moved));
+    const { patches, says } = await sync();
+    assert.match(says, /19 packages in 19 patches.*, 1 of other servers \(xml:base\) left out/);
+    assert.ok(!patches.some(({ id }) => id === 'mast@1.0-2.fl9'));
+  });
+
+  it('metadata that unpacks to more, or to something else, than is signed stops there', async () => {
+    const plain = gunzipSync(fs.readFileSync(fileOf('primary')));
+    await replacePrimary(zstdCompressSync(Buffer.concat([plain, Buffer.alloc(64 << 20, ' ')])));
+    await assert.rejects(sync(), { code: 'source.too-large' });
+    await vendor.index(root, { advisories: ADVISORIES, revision: DAY_ONE });
+    await replacePrimary(zstdCompressSync(plain), 'b'.repeat(64));
+    await assert.rejects(sync(), { code: 'source.index-hash' });
+    await vendor.index(root, { advisories: ADVISORIES, revision: DAY_ONE });
+    edit(repomdFile(), (text) => text.replace(/<open-size>\d+</, '<open-size>9999999999999<'));
+    await vendor.signFile(repomdFile());
+    await assert.rejects(sync(), { code: 'source.too-large' });
+    assert.ok(!fs.existsSync(join(run, 'state/state.json')));
+  });
+
+  it('pieces of zchunk beside the metadata, and databases of SQLite, are neither fetched nor carried', async () => {
+    const extra = ['primary_zck', 'filelists_zck', 'primary_db', 'other_db'].map(
+      (type) =>
+        `<data type="${type}"><checksum type="sha256">${'a'.repeat(64)}</checksum><location href="repodata/${type}.zck"/><size>9</size></data>`,
+    );
+    edit(repomdFile(), (text) => text.replace('</repomd>', `${extra.join('')}</repomd>`));
+    await vendor.signFile(repomdFile());
+    const { repository } = await sync();
+    assert.ok(!repository.indexes.some(({ path }) => path.includes('zck')));
+    assert.ok(!asked.some((path) => path.includes('zck')));
+  });
+
+  it('metadata in xz, bzip2 and zstd reads the same', async () => {
     const gz = await sync();
     const state = () => fs.rmSync(join(run, 'state'), { recursive: true });
     state();
-    await vendor.index(root, { advisories: ADVISORIES, revision: DAY_ONE, compression: 'xz' });
-    assert.deepEqual((await sync()).patches, gz.patches);
-    state();
+    for (const compression of ['xz', 'bz2'] as const) {
+      await vendor.index(root, { advisories: ADVISORIES, revision: DAY_ONE, compression });
+      const other = await sync();
+      assert.ok(other.repository.indexes.some(({ path }) => path.endsWith(`-primary.xml.${compression}`)));
+      assert.deepEqual(other.patches, gz.patches);
+      state();
+    }
     await vendor.index(root, { advisories: ADVISORIES, revision: DAY_ONE });
-    const packed = zstdCompressSync(gunzipSync(fs.readFileSync(fileOf('primary'))));
-    const old = fileOf('primary');
-    const path = 'repodata/primary.xml.zst';
-    edit(repomdFile(), (text) =>
-      text
-        .replaceAll(`<checksum type="sha256">${sha256Of(fs.readFileSync(old))}`, `<checksum type="sha256">${sha256Of(packed)}`)
-        .replace(`<size>${fs.statSync(old).size}</size>`, `<size>${packed.length}</size>`)
-        .replace(/href="repodata\/[0-9a-f]*-primary\.xml\.gz"/, `href="${path}"`),
-    );
-    fs.writeFileSync(join(root, path), packed);
-    await vendor.signFile(repomdFile());
+    await replacePrimary(zstdCompressSync(gunzipSync(fs.readFileSync(fileOf('primary')))));
     const { patches, repository } = await sync();
-    assert.ok(repository.indexes.some((index) => index.path === path));
+    assert.ok(repository.indexes.some(({ path }) => path === 'repodata/primary.xml.zst'));
     assert.deepEqual(patches, gz.patches);
   });
 

@@ -9,6 +9,7 @@ import { fault, SOURCE_LIMITS } from '../faults.ts';
 import { readKeyring, verifyDetached } from '../openpgp.ts';
 import { folderOf, withOrigin } from '../origin.ts';
 import { plainBytes } from './metadata.ts';
+import { readModules } from './modules.ts';
 import { collectRpms } from './patches.ts';
 import { readPrimary } from './primary.ts';
 import { CARRIED, parseRepomd, type Repomd, type RepomdEntry } from './repomd.ts';
@@ -63,6 +64,12 @@ async function sync(settings: SourceSettings, origin: VendorOrigin, options: Syn
     const name = `${origin.name}/${updateinfo.path}`;
     advisories = await readUpdateInfo(plainBytes(updateinfo, payloads, origin.name), name, (item) => collected.advise(item));
   }
+  const modules = repomd.entries.get('modules');
+  let streams = 0;
+  if (modules !== undefined) {
+    const name = `${origin.name}/${modules.path}`;
+    streams = await readModules(plainBytes(modules, payloads, origin.name), name, (stream) => collected.assign(stream));
+  }
   signal.throwIfAborted();
 
   const root = await keep(payloads, fetched.bytes);
@@ -97,13 +104,17 @@ async function sync(settings: SourceSettings, origin: VendorOrigin, options: Syn
     ],
     syncedAt: state.syncedAt,
   };
-  const retracted = collected.retracted() === 0 ? '' : `, ${collected.retracted()} retracted packages left out`;
+  const left = [
+    streams === 0 ? '' : `, ${streams} builds of module streams`,
+    collected.retracted() === 0 ? '' : `, ${collected.retracted()} retracted packages left out`,
+    collected.elsewhere() === 0 ? '' : `, ${collected.elsewhere()} of other servers (xml:base) left out`,
+  ].join('');
   const by =
     signers.length === 0
       ? 'not signed by the vendor, as settings allow'
       : `signed by ${signers.map(({ fingerprint }) => fingerprint.slice(-16).toUpperCase()).join(', ')}`;
   const says = changed
-    ? `${settings.name}: metadata of ${state.date}, ${collected.count()} packages in ${patches.length} patches, ${advisories} advisories${retracted}, ${by}`
+    ? `${settings.name}: metadata of ${state.date}, ${collected.count()} packages in ${patches.length} patches, ${advisories} advisories${left}, ${by}`
     : `${settings.name}: nothing new since ${state.date}`;
   return { changed, says, repository, patches };
 }

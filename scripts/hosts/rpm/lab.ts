@@ -48,8 +48,9 @@ export class FerryLab {
     this.catalog = catalog;
   }
 
-  static async open(): Promise<FerryLab> {
-    const lab = await Lab.open({ tree: 'rpm' });
+  /** @param dnf which generation of it the hosts have; 5 comes with rpm 6 */
+  static async open(dnf: 4 | 5 = 4): Promise<FerryLab> {
+    const lab = await Lab.open(dnf === 4 ? { tree: 'rpm' } : { tree: 'rpm5', release: 'forky' });
     const vendor = await RpmVendor.open(join(lab.folder, 'vendor'));
     await makeFerryTree(join(lab.disk, 'base'), vendor);
     const repository = join(lab.folder, 'repository');

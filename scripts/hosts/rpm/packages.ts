@@ -1,5 +1,5 @@
 // The packages of the small distribution "Ferry Linux 9" that tests install and update: what each has is what some test needs.
-import type { AdvisorySpec, PackageSpec } from './vendor.ts';
+import type { AdvisorySpec, ModuleSpec, PackageSpec } from './vendor.ts';
 
 const OS_RELEASE = `NAME="Ferry Linux"
 ID=ferrylinux
@@ -146,6 +146,25 @@ export const UPDATED = {
   mast: mast(2),
   storm: storm(2),
 } as const;
+
+/** Is of a module: two streams of it, and a package of the same name that is of none. */
+const oar = (version: string, release: string): PackageSpec => ({
+  name: 'oar',
+  version,
+  release,
+  files: { '/usr/share/oar/version': `${version}-${release}` },
+});
+export const OARS = {
+  first: oar('1.0', '1.module_fl9+1+abc'),
+  second: oar('1.0', '2.module_fl9+1+abc'),
+  other: oar('2.0', '1.module_fl9+2+abc'),
+  plain: oar('3.0', '1.fl9'),
+} as const;
+export const MODULES: readonly ModuleSpec[] = [
+  { name: 'oar', stream: '1', version: 1, packages: [OARS.first] },
+  { name: 'oar', stream: '1', version: 2, packages: [OARS.second] },
+  { name: 'oar', stream: '2', version: 1, packages: [OARS.other] },
+];
 
 /** What the vendor says of its updates; `keel-doc` and `mast` have no advisory. */
 export const ADVISORIES: readonly AdvisorySpec[] = [

@@ -8,7 +8,12 @@ import type { RpmVendor } from './vendor.ts';
 const COMMAND_MS = 120_000;
 
 /** Debian's build keeps the database in the user's home; here it is where RPM distributions have it. */
-const MACROS = '%_dbpath /var/lib/rpm\n%_install_langs all\n';
+const MACROS = [
+  '%_dbpath /var/lib/rpm',
+  '%_install_langs all',
+  // rpm 6 gives scripts a name space of their own, which it cannot in a tree that is entered by chroot
+  '%__transaction_unshare %{nil}',
+].join('\n');
 const DNF_CONF =
   '[main]\ngpgcheck=True\ninstallonly_limit=3\nclean_requirements_on_remove=True\nbest=True\nskip_if_unavailable=False\n';
 
@@ -20,7 +25,7 @@ export async function makeFerryTree(root: string, vendor: RpmVendor): Promise<vo
   };
   fs.rmSync(join(root, 'var/lib/dpkg'), { recursive: true, force: true });
   fs.rmSync(join(root, 'var/lib/apt'), { recursive: true, force: true });
-  put('etc/rpm/macros', MACROS);
+  put('etc/rpm/macros', `${MACROS}\n`);
   put('etc/dnf/dnf.conf', DNF_CONF);
   put('etc/dnf/plugins/local.conf', '[main]\nenabled = 0\n');
   fs.rmSync(join(root, 'etc/dnf/protected.d'), { recursive: true, force: true });

@@ -44,6 +44,24 @@ export interface AdvisorySpec {
   readonly packages: readonly PackageSpec[];
 }
 
+/** A build of a stream of a module, as modules.yaml has it. */
+export interface ModuleSpec {
+  readonly name: string;
+  readonly stream: string;
+  readonly version: number;
+  readonly packages: readonly PackageSpec[];
+}
+
+/** What a repository has besides its packages. */
+export interface IndexOptions {
+  readonly advisories?: readonly AdvisorySpec[];
+  readonly modules?: readonly ModuleSpec[];
+  /** False leaves repomd.xml without a signature. */
+  readonly sign?: boolean;
+  readonly revision?: number;
+  readonly compression?: 'gz' | 'xz' | 'bz2';
+}
+
 export function evrOf(spec: Pick<PackageSpec, 'epoch' | 'version' | 'release'>): string {
   return `${spec.epoch === undefined || spec.epoch === 0 ? '' : `${spec.epoch}:`}${spec.version}-${spec.release}`;
 }
@@ -110,16 +128,7 @@ export class RpmVendor {
    * Writes a repository: these packages below `Packages/`, metadata by createrepo_c, the advisories, and a signature over
    * repomd.xml unless `sign` is false. A repository that is there is replaced as a whole.
    */
-  async publish(
-    repository: string,
-    specs: readonly PackageSpec[],
-    options: {
-      advisories?: readonly AdvisorySpec[];
-      sign?: boolean;
-      revision?: number;
-      compression?: 'gz' | 'xz' | 'zstd';
-    } = {},
-  ): Promise<void> {
+  async publish(repository: string, specs: readonly PackageSpec[], options: IndexOptions = {}): Promise<void> {
     const paths = await this.build(specs);
     fs.rmSync(repository, { recursive: true, force: true });
     fs.mkdirSync(join(repository, 'Packages'), { recursive: true });
@@ -128,37 +137,23 @@ export class RpmVendor {
   }
 
   /** Metadata for what lies in a repository. */
-  async index(
-    repository: string,
-    options: {
-      advisories?: readonly AdvisorySpec[];
-      sign?: boolean;
-      revision?: number;
-      compression?: 'gz' | 'xz' | 'zstd';
-    } = {},
-  ): Promise<void> {
+  async index(repository: string, options: IndexOptions = {}): Promise<void> {
     const compression = options.compression ?? 'gz';
     const revision =
       options.revision === undefined ? [] : ['--revision', String(options.revision), '--set-timestamp-to-revision'];
-    const args = [
-      '--quiet',
-      '--no-database',
-      `--general-compress-type=${compression === 'zstd' ? 'gz' : compression}`,
-      ...revision,
-      repository,
-    ];
+    const args = ['--quiet', '--no-database', `--general-compress-type=${compression}`, ...revision, repository];
     await runOrThrow('createrepo_c', args, {
       timeoutMs: COMMAND_MS,
       env: { ...this.#environment(), ...sourceDate(options.revision) },
     });
-    if (options.advisories !== undefined) {
-      const file = join(this.folder, 'updateinfo.xml');
-      fs.writeFileSync(file, updateInfo(options.advisories));
-      const type = compression === 'xz' ? 'xz' : 'gz';
-      await runOrThrow('modifyrepo_c', ['--mdtype=updateinfo', `--compress-type=${type}`, file, join(repository, 'repodata')], {
-        timeoutMs: COMMAND_MS,
-      });
-    }
+    const add = async (kind: string, name: string, text: string) => {
+      const file = join(this.folder, name);
+      fs.writeFileSync(file, text);
+      const args = [`--mdtype=${kind}`, `--compress-type=${compression}`, file, join(repository, 'repodata')];
+      await runOrThrow('modifyrepo_c', args, { timeoutMs: COMMAND_MS });
+    };
+    if (options.advisories !== undefined) await add('updateinfo', 'updateinfo.xml', updateInfo(options.advisories));
+    if (options.modules !== undefined) await add('modules', 'modules.yaml', modulesYaml(options.modules));
     if (options.revision !== undefined) {
       const file = join(repository, 'repodata/repomd.xml'); // modifyrepo_c always writes the time of now
       const stamp = `<timestamp>${options.revision}</timestamp>`;
@@ -239,6 +234,41 @@ function specFile(spec: PackageSpec): string {
     ...(spec.changelog === undefined ? [] : ['%changelog', spec.changelog]),
   ];
   return `${lines.join('\n')}\n`;
+}
+
+/** The modules in the form that Red Hat and Fedora publish (libmodulemd, modulemd version 2), with a document of defaults. */
+function modulesYaml(modules: readonly ModuleSpec[]): string {
+  const streams = modules.map(({ name, stream, version, packages }) => {
+    const rpms = packages.map((spec) => {
+      const { epoch = 0, version: upstream, release, arch = 'x86_64' } = spec;
+      return `    - ${spec.name}-${epoch}:${upstream}-${release}.${arch}`;
+    });
+    return `---
+document: modulemd
+version: 2
+data:
+  name: ${name}
+  stream: "${stream}"
+  version: ${version}
+  context: abcdef12
+  arch: x86_64
+  summary: The ${name} of tests
+  description: >-
+    For tests.
+  license:
+    module:
+    - MIT
+  artifacts:
+    rpms:
+${rpms.join('\n')}
+...
+`;
+  });
+  const defaults = modules.map(
+    ({ name, stream }) =>
+      `---\ndocument: modulemd-defaults\nversion: 1\ndata:\n  module: ${name}\n  profiles:\n    "${stream}": []\n...\n`,
+  );
+  return [...streams, ...defaults.slice(0, 1)].join('');
 }
 
 /** The advisories in the form that Fedora, Red Hat and Amazon publish (libcreaterepo_c, updateinfo). */
