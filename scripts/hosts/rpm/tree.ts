@@ -27,7 +27,9 @@ export async function makeFerryTree(root: string, vendor: RpmVendor): Promise<vo
   fs.rmSync(join(root, 'var/lib/apt'), { recursive: true, force: true });
   put('etc/rpm/macros', `${MACROS}\n`);
   put('etc/dnf/dnf.conf', DNF_CONF);
+  // Debian's builds would keep every package in a repository of the host's own, and fail without createrepo_c.
   put('etc/dnf/plugins/local.conf', '[main]\nenabled = 0\n');
+  put('etc/dnf/libdnf5-plugins/local.conf', '[main]\nname = local\nenabled = 0\n');
   fs.rmSync(join(root, 'etc/dnf/protected.d'), { recursive: true, force: true });
   fs.mkdirSync(join(root, 'etc/pki/rpm-gpg'), { recursive: true });
   fs.copyFileSync(vendor.publicKey, join(root, 'etc/pki/rpm-gpg/RPM-GPG-KEY-ferry'));
