@@ -17,6 +17,7 @@ const ELSEWHERE = [
   'trust',
   'envelope',
   'transfer',
+  'tls',
   'repository',
   'document',
   'settings',

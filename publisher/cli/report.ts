@@ -14,6 +14,7 @@ import {
 } from '../report/index.ts';
 import { readRoster } from '../roster/index.ts';
 import { homeOf, listOption, type Tools, textOption } from './common.ts';
+import { recordsOf } from './site-halts.ts';
 
 const fault = defineFaults('report-query', {
   hours: { exit: EXIT.usage, next: 'Give a number of hours of at least 1.' },
@@ -52,6 +53,7 @@ export function reportCommands(tools: Tools): CommandSpec[] {
         const report = complianceReport(home.storeFile, {
           roster: readRoster(home.rosterFile),
           catalogs: catalog.products().map((product) => catalog.catalogOf(product, tools.clock.now())),
+          relays: recordsOf(home, tools.clock.now()),
           at: tools.clock.now(),
           staleAfterHours: hours,
         });

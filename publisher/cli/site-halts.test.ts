@@ -102,6 +102,37 @@ describe('what relays say under their own names', () => {
     assert.deepEqual([dropped[0]?.results, dropped[0]?.known], [6, true]);
   });
 
+  test('the report tells both, also while a file of the policy folder cannot be read, and before there is any policy', async () => {
+    const told = async () =>
+      ((await lab.json('report')) as { relays: { haltsInForce: number; droppedMissing: number } }).relays;
+    const found = await told();
+    assert.deepEqual([found.haltsInForce, found.droppedMissing], [1, 6]);
+    assert.match(
+      (await lab.run('report')).out,
+      /site ward-7 halted by its fuse \(fuse-all\)[^]*6 results of 1 host dropped by relays/,
+    );
+    const broken = join(lab.home, 'policy/broken.yaml');
+    fs.writeFileSync(broken, 'kind: [\n');
+    const ended = await lab.run('report');
+    fs.rmSync(broken);
+    assert.equal(ended.exit, 1, 'no host is there');
+    assert.match(ended.out, /halted by its fuse[^]*6 results of 1 host dropped/);
+    const fresh = tryOut();
+    try {
+      await fresh.run('init', '--unattended');
+      assert.equal((await fresh.run('collect')).exit, 3);
+      assert.deepEqual((await fresh.json('report'))['relays'], {
+        haltsInForce: 0,
+        droppedResults: 0,
+        droppedMissing: 0,
+        halts: [],
+        dropped: [],
+      });
+    } finally {
+      fresh.remove();
+    }
+  });
+
   test('lifted: written into the delegation with its comments kept, signed by the next publish, in force no more', async () => {
     assert.equal((await lab.run('site', 'lift', 'ward-7', 'nothing')).exit, 2);
     const lifted = await lab.run('site', 'lift', 'ward-7', 'fuse-all');

@@ -2,10 +2,11 @@
 import * as fs from 'node:fs';
 import { parseAllDocuments } from 'yaml';
 import { signedDelegationOf } from '#manifests/decide';
-import { defineFaults, EXIT } from '#manifests/errors';
+import { defineFaults, EXIT, isFault } from '#manifests/errors';
 import type { CommandSpec } from '#manifests/platform/cli';
 import { utcSeconds } from '#manifests/platform/clock';
 import { writeFileAtomic } from '#manifests/platform/files';
+import type { SignedDelegation } from '#manifests/schema';
 import type { PublisherHome } from '../home.ts';
 import { type RelayRecords, readRecords } from '../results/index.ts';
 import { argument, homeOf, type Tools, table, withLock } from './common.ts';
@@ -90,11 +91,17 @@ export function siteHaltCommands(tools: Tools): CommandSpec[] {
 
 /** What relays said, held against the delegations of the policy folder. @param at milliseconds */
 export function recordsOf(home: PublisherHome, at: number): RelayRecords {
-  const folder = fs.existsSync(home.policyFolder);
-  const delegations = folder
-    ? [...policyOf(home).delegations.values()].map(({ document }) => signedDelegationOf(document, at))
-    : [];
-  return readRecords(home.recordsFolder, delegations, at);
+  return readRecords(home.recordsFolder, delegationsOf(home, at), at);
+}
+
+/** Without any policy nothing is delegated. */
+function delegationsOf(home: PublisherHome, at: number): SignedDelegation[] {
+  try {
+    return [...policyOf(home).delegations.values()].map(({ document }) => signedDelegationOf(document, at));
+  } catch (error) {
+    if (isFault(error, 'policy-folder.missing')) return [];
+    throw error;
+  }
 }
 
 export function rangesOf(ranges: RelayRecords['dropped'][number]['dropped']): string {

@@ -2,13 +2,16 @@
 // input gives the same bytes: time is passed in, everything is sorted.
 import { utcSeconds } from '#manifests/platform/clock';
 import { type Catalog, PATCH_STATES, type Patch, type PatchState, type Roster, type RosterAgent } from '#manifests/schema';
-import { type Fleet, type HostRecord, openFleet } from '../results/index.ts';
+import { type Fleet, type HostRecord, openFleet, type RelayRecords } from '../results/index.ts';
+import { relayFigures } from './relays.ts';
 import type { ComplianceReport, HostRow, PatchRow, Verdict } from './schema.ts';
 
 export interface ComplianceOptions {
   readonly roster: Roster;
   /** For titles, severities and CVEs; without them the report has none. */
   readonly catalogs?: readonly Catalog[] | undefined;
+  /** What relays said under their own names; without it the report tells nothing of that. */
+  readonly relays?: RelayRecords | undefined;
   /** Milliseconds since 1970: the moment the report is about. */
   readonly at: number;
   /** Evidence older than this no longer counts. */
@@ -39,7 +42,7 @@ export function complianceReport(storeFile: string, options: ComplianceOptions):
   }
 }
 
-function reportOf(fleet: Fleet, { roster, catalogs, at, staleAfterHours }: ComplianceOptions): ComplianceReport {
+function reportOf(fleet: Fleet, { roster, catalogs, relays, at, staleAfterHours }: ComplianceOptions): ComplianceReport {
   const records = new Map(fleet.hosts().map((record) => [record.agent, record]));
   const hosts = roster.agents
     .filter(({ status }) => status === 'approved')
@@ -53,6 +56,8 @@ function reportOf(fleet: Fleet, { roster, catalogs, at, staleAfterHours }: Compl
     if (host.counts === null || !fresh.has(host.agent)) continue;
     for (const state of PATCH_STATES) states[state] += host.counts[state];
   }
+  const titles = new Map(roster.agents.map(({ id, title }) => [id, title]));
+  const known = (agent: string) => ({ title: titles.get(agent) ?? null, chain: records.get(agent)?.chain ?? null });
   return {
     schema: 'patchferry/compliance-report',
     schemaVersion: 1,
@@ -64,6 +69,7 @@ function reportOf(fleet: Fleet, { roster, catalogs, at, staleAfterHours }: Compl
     outside: outsideRows(roster, records),
     patches,
     cves: catalogs === undefined ? null : cveRows(patches),
+    relays: relays === undefined ? null : relayFigures(relays, utcSeconds(at), known),
   };
 }
 

@@ -38,6 +38,8 @@ function hostsCsv(report: ComplianceReport): string {
     'results_highest',
     'gaps',
     'forks',
+    'dropped_by_relays',
+    'dropped_missing',
     'report_at',
     'stale_after_hours',
   ];
@@ -63,6 +65,8 @@ function hostsCsv(report: ComplianceReport): string {
     host.results.highest,
     host.results.gaps.map(({ from, to }) => (from === to ? `${from}` : `${from}-${to}`)).join(' '),
     host.results.forks.map(({ kind, sequence }) => `${kind}@${sequence}`).join(' '),
+    droppedOf(report, host.agent, 'results'),
+    droppedOf(report, host.agent, 'missing'),
     report.at,
     report.staleAfterHours,
   ]);
@@ -71,6 +75,11 @@ function hostsCsv(report: ComplianceReport): string {
     rows.push([...row, ...Array.from({ length: head.length - row.length - 2 }, () => null), report.at, report.staleAfterHours]);
   }
   return table(head, rows);
+}
+
+/** Results of a host that relays dropped, by their records; null where the report has none. */
+function droppedOf({ relays }: ComplianceReport, agent: string, of: 'results' | 'missing'): number | null {
+  return relays?.dropped.filter((row) => row.agent === agent).reduce((sum, row) => sum + row[of], 0) ?? null;
 }
 
 function patchesCsv(report: ComplianceReport): string {

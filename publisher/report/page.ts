@@ -6,10 +6,10 @@ import type { HostDetail } from '../results/index.ts';
 import { hostSection } from './host.ts';
 import { type ComplianceReport, type HostRow, type PatchRow, VERDICTS, type Verdict } from './schema.ts';
 import { STYLE } from './style.ts';
-import { VERDICT_WORDS } from './text.ts';
+import { HALT_WORDS, rangesText, relayText, VERDICT_WORDS } from './text.ts';
 
 /** Rows of one table of the page; what is beyond is counted there, and whole in JSON and CSV. */
-export const PAGE_LIMITS = { hosts: 2_000, patches: 1_000, cves: 1_000, namesInCell: 12 } as const;
+export const PAGE_LIMITS = { hosts: 2_000, patches: 1_000, cves: 1_000, records: 500, namesInCell: 12 } as const;
 
 const ATTENTION: readonly Verdict[] = ['disputed', 'non-compliant', 'stale', 'never-reported', 'compliant'];
 
@@ -43,6 +43,7 @@ ${figures(report)}
 ${hostTable(report, detailed)}
 ${patchTable(report)}
 ${cveTable(report)}
+${relayPart(report)}
 ${details.flatMap((detail) => {
   const row = rows.get(detail.agent);
   return row === undefined ? [] : [hostSection(row, detail)];
@@ -94,7 +95,7 @@ function complianceBar(report: ComplianceReport): Markup {
 const BAR = { width: 1_000, gap: 3, least: 4 } as const;
 
 /** Figures without which the share means little. All are always shown, zeros too: what is kept back must not vanish. */
-function figures({ fleet }: ComplianceReport): Markup {
+function figures({ fleet, relays }: ComplianceReport): Markup {
   const rows: ReadonlyArray<readonly [string, number | string]> = [
     ['Median age of evidence', ageText(fleet.medianEvidenceAgeSeconds)],
     ['Oldest evidence', fleet.oldestEvidenceAt === null ? '–' : momentText(fleet.oldestEvidenceAt).slice(0, 10)],
@@ -109,6 +110,12 @@ function figures({ fleet }: ComplianceReport): Markup {
     ['Results missing', fleet.withGaps],
     ['Put back to an older image', fleet.reverted],
     ['Revoked, not counted', fleet.revoked],
+    ...(relays === null
+      ? []
+      : ([
+          ['Halts of sites in force', relays.haltsInForce],
+          ['Dropped results missing', relays.droppedMissing],
+        ] as const)),
   ];
   const cell = ([label, value]: (typeof rows)[number]) =>
     html`<div${value === 0 ? fixed(' class="zero"') : null}><dt>${label}</dt><dd>${typeof value === 'number' ? countText(value) : value}</dd></div>`;
@@ -211,6 +218,48 @@ function cveTable(report: ComplianceReport): Markup | false {
       ({ cve, patches, hosts, lastKnownOpen }) =>
         html`<tr><th scope="row" class="nowrap">${cve}</th><td data-label="Fixed by"><span class="version">${patches.join(', ')}</span></td>${number('Hosts', hosts.length, true)}${number('Last known open', lastKnownOpen.length)}<td data-label="On"><span>${hosts.length > 0 ? names(report, hosts) : '–'}</span></td></tr>`,
     )}</tbody>
+</table>`;
+}
+
+/** Where a site stopped itself, and what was lost of the detail on the way here. */
+function relayPart({ relays }: ComplianceReport): Markup | false {
+  if (relays === null) return false;
+  return html`<h2 id="site-halts">Halts of sites</h2>
+${relays.halts.length === 0 ? html`<p>No relay has ever halted its site.</p>` : haltTable(relays.halts)}
+<h2 id="dropped">Dropped on the way</h2>
+${
+  relays.dropped.length === 0
+    ? html`<p>No relay has ever dropped a result.</p>`
+    : html`<p>${several(relays.droppedResults, 'result')} dropped by relays for want of room, the oldest detail first. ${relays.droppedMissing === 0 ? 'All of them have come again.' : `${countText(relays.droppedMissing)} of them have not come again yet: their hosts keep them until they are acknowledged.`} What a host reports as its state is never dropped.</p>
+${dropTable(relays.dropped)}`
+}`;
+}
+
+type Relays = NonNullable<ComplianceReport['relays']>;
+
+function haltTable(halts: Relays['halts']): Markup {
+  const row = (halt: Relays['halts'][number]) =>
+    html`<tr><th scope="row">${halt.site}<span class="mild">${halt.name}, ${halt.by === 'fuse' ? 'by the fuse' : 'by hand'}</span></th>
+<td data-label="State"><span class="${halt.state === 'in-force' ? 'warn' : 'quiet'}">${HALT_WORDS[halt.state]}</span></td>
+<td data-label="Stops">${halt.stops.join(', ')}</td><td data-label="Groups">${halt.groups.join(', ') || 'all'}</td>
+<td class="nowrap" data-label="Since">${momentText(halt.signedAt)}</td><td class="nowrap" data-label="Until">${halt.until === null ? 'lifted' : momentText(halt.until)}</td>
+<td data-label="Reason"><span>${halt.reason}<span class="mild">${halt.says}</span></span></td></tr>`;
+  return html`<table class="stack">
+<caption>Signed by relays of sites, not by the publisher: they can stop hosts of their site, and nothing else.${more(halts.length, PAGE_LIMITS.records, 'halt')}</caption>
+<thead><tr><th scope="col">Site</th><th scope="col">State</th><th scope="col">Stops</th><th scope="col">Groups</th><th scope="col">Since</th><th scope="col">Until</th><th scope="col">Reason</th></tr></thead>
+<tbody>${halts.slice(0, PAGE_LIMITS.records).map(row)}</tbody>
+</table>`;
+}
+
+function dropTable(dropped: Relays['dropped']): Markup {
+  const row = (drop: Relays['dropped'][number]) =>
+    html`<tr><th scope="row">${drop.title ?? drop.agent}<span class="mild">${relayText(drop.site, drop.delegated)}</span></th>
+<td data-label="Numbers"><span>${rangesText(drop.ranges)}</span></td>${number('Results', drop.results)}${number('Still missing', drop.missing, true)}
+<td data-label="Why">${drop.why === 'disk' ? 'the disk was full' : 'the quota was reached'}</td><td class="nowrap" data-label="When">${momentText(drop.signedAt)}</td></tr>`;
+  return html`<table class="stack">
+<caption>By the relays’ own signed records.${more(dropped.length, PAGE_LIMITS.records, 'record')}</caption>
+<thead><tr><th scope="col">Host</th><th scope="col">Numbers</th><th scope="col" class="n">Results</th><th scope="col" class="n">Still missing</th><th scope="col">Why</th><th scope="col">When</th></tr></thead>
+<tbody>${dropped.slice(0, PAGE_LIMITS.records).map(row)}</tbody>
 </table>`;
 }
 

@@ -1,5 +1,6 @@
 // A small fleet with one host for each verdict and every oddity, for the tests of this folder. Not used by the product.
 import type { Catalog, Roster } from '#manifests/schema';
+import type { RelayRecords } from '../results/index.ts';
 import { agentNamed, alert, chainOf, DAY_MS, finding, NOW, rosterOf, run, sampleInventory, scan } from '../results/samples.ts';
 import { openStore } from '../results/store.ts';
 
@@ -28,6 +29,64 @@ export const sampleRoster = (): Roster =>
     { id: IDS.hostile, title: '=HYPERLINK("http://example.com","x")' },
     { id: IDS.revoked, title: 'revoked-host', status: 'revoked' },
   ]);
+
+/** A site that halted itself, one whose relay may not, and results of three hosts that relays dropped. */
+export const sampleRecords = (): RelayRecords => {
+  const key = 'c'.repeat(64);
+  const at = '2026-03-01T10:00:00Z';
+  const halt = {
+    site: 'ward-7',
+    key,
+    signedAt: at,
+    groups: [],
+    stops: ['download', 'install'] as const,
+    until: null,
+    says: '',
+  };
+  const drop = { site: 'ward-7', key, known: true, signedAt: at, bytes: 4_096, why: 'quota' as const };
+  const fuse = { rollout: 'careful', reports: 8, failures: 2, failed: [] };
+  return {
+    halts: [
+      { ...halt, id: '1'.repeat(64), name: 'fuse-all', reason: HOSTILE, fuse, state: 'in-force', stops: [...halt.stops] },
+      {
+        ...halt,
+        id: '2'.repeat(64),
+        name: 'by-hand',
+        reason: 'works',
+        fuse: null,
+        state: 'refused',
+        says: 'no power',
+        stops: ['install'],
+      },
+      {
+        ...halt,
+        id: '3'.repeat(64),
+        name: 'later',
+        reason: 'x',
+        fuse: null,
+        state: 'in-force',
+        signedAt: '2099-01-01T00:00:00Z',
+        stops: ['install'],
+      },
+    ],
+    dropped: [
+      // The chain of `good` is whole from 1 to 3: what was dropped of it has come again.
+      { ...drop, agent: IDS.good, dropped: [{ from: 1, to: 3 }], results: 3 },
+      // `silent` has 1 and nothing after it; two relays dropped 2 to 4.
+      {
+        ...drop,
+        agent: IDS.silent,
+        dropped: [
+          { from: 1, to: 1 },
+          { from: 3, to: 4 },
+        ],
+        results: 3,
+      },
+      { ...drop, agent: IDS.silent, dropped: [{ from: 2, to: 3 }], results: 2, known: false, site: null, why: 'disk' },
+      { ...drop, agent: IDS.never, dropped: [{ from: 1, to: 2 }], results: 2 },
+    ],
+  };
+};
 
 export function sampleCatalog(): Catalog {
   const patch = (id: string, cves: string[]): Catalog['patches'][number] => ({

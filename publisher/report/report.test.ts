@@ -4,18 +4,35 @@ import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import * as fc from 'fast-check';
 import { z } from 'zod';
 import { ageText, countText } from '#manifests/page';
 import { canonicalJson } from '#manifests/schema';
 import { complianceReport, complianceReportSchema, readHostDetails, renderCsv, renderHtml, renderTable } from './index.ts';
-import { AT, HOSTILE, IDS, STALE_HOURS, sampleCatalog, sampleRoster, writeSampleStore } from './report-samples.ts';
+import { relayFigures } from './relays.ts';
+import {
+  AT,
+  HOSTILE,
+  IDS,
+  STALE_HOURS,
+  sampleCatalog,
+  sampleRecords,
+  sampleRoster,
+  writeSampleStore,
+} from './report-samples.ts';
 import type { ComplianceReport } from './schema.ts';
 import { cellWidth } from './table.ts';
 
 const folder = fs.mkdtempSync(join(tmpdir(), 'patchferry-report-'));
 after(() => fs.rmSync(folder, { recursive: true, force: true }));
 const file = join(folder, 'store.sqlite');
-const options = { roster: sampleRoster(), catalogs: [sampleCatalog()], at: AT, staleAfterHours: STALE_HOURS };
+const options = {
+  roster: sampleRoster(),
+  catalogs: [sampleCatalog()],
+  relays: sampleRecords(),
+  at: AT,
+  staleAfterHours: STALE_HOURS,
+};
 let report: ComplianceReport;
 before(() => {
   writeSampleStore(file);
@@ -150,6 +167,84 @@ describe('complianceReport', () => {
     assert.equal(empty.fleet.compliantPercent, null);
     assert.match(renderTable(empty), /0 of 0 hosts compliant \(no hosts\)/);
     assert.match(renderHtml(empty), /There are no approved hosts yet/);
+  });
+});
+
+describe('what relays said', () => {
+  test('trap 19: dropped results are counted with how many have not come again, each number once, whoever dropped it', () => {
+    const { relays } = report;
+    assert.deepEqual(
+      relays?.dropped.map(({ title, results, missing }) => [title, results, missing]),
+      [
+        ['good-host', 3, 0],
+        ['silent-host', 3, 2],
+        ['silent-host', 2, 2],
+        ['never-host', 2, 2],
+      ],
+    );
+    assert.deepEqual([relays?.droppedResults, relays?.droppedMissing], [10, 5]);
+  });
+
+  test('a property: missing is what a set says, for any runs, gaps and highest number', () => {
+    const run = fc
+      .tuple(fc.integer({ min: 1, max: 40 }), fc.integer({ min: 0, max: 8 }))
+      .map(([from, length]) => ({ from, to: from + length }));
+    const apart = (runs: { from: number; to: number }[]) => [
+      ...new Set(runs.flatMap(({ from, to }) => Array.from({ length: to - from + 1 }, (_, index) => from + index))),
+    ];
+    fc.assert(
+      fc.property(
+        fc.array(run, { minLength: 1, maxLength: 4 }),
+        fc.array(run, { maxLength: 4 }),
+        fc.integer({ min: 1, max: 60 }),
+        (runs, holes, highest) => {
+          const gone = new Set(apart(holes).filter((sequence) => sequence < highest));
+          const gaps = [...gone].map((sequence) => ({ from: sequence, to: sequence }));
+          const template = sampleRecords().dropped[0];
+          assert.ok(template !== undefined);
+          const records = { halts: [], dropped: runs.map((each) => ({ ...template, dropped: [each], results: 1 })) };
+          const { droppedMissing } = relayFigures(records, '2030-01-01T00:00:00Z', () => ({
+            title: null,
+            chain: { highest, gaps },
+          }));
+          assert.equal(droppedMissing, apart(runs).filter((sequence) => gone.has(sequence) || sequence > highest).length);
+        },
+      ),
+    );
+  });
+
+  test('halts of sites: those in force are named in the table and on the page, one that is not heeded says so; later ones are not there yet', () => {
+    assert.deepEqual(
+      report.relays?.halts.map(({ name, by, state }) => [name, by, state]),
+      [
+        ['fuse-all', 'fuse', 'in-force'],
+        ['by-hand', 'hand', 'refused'],
+      ],
+    );
+    assert.equal(report.relays?.haltsInForce, 1);
+    const table = renderTable(report, { width: 200 });
+    assert.match(table, /site ward-7 halted by its fuse \(fuse-all\) since .*stops download, install/);
+    assert.match(table, /10 results of 3 hosts dropped by relays for want of room; 5 have not come again yet/);
+    assert.match(
+      table,
+      /dropped: silent-host, numbers 2–3 by a relay without a site, which no delegation names .*; 2 of 2 missing/,
+    );
+    assert.doesNotMatch(table, /dropped: good-host/);
+    const page = renderHtml(report);
+    assert.match(
+      page,
+      /<h2 id="site-halts">[^]*ward-7<span class="mild">fuse-all, by the fuse<[^]*in force[^]*not heeded: policy does not allow it/,
+    );
+    assert.match(page, /<h2 id="dropped">[^]*silent-host[^]*the disk was full/);
+    const without = complianceReport(file, { ...options, relays: undefined });
+    assert.equal(without.relays, null);
+    assert.doesNotMatch(renderHtml(without), /id="dropped"/);
+    const none = complianceReport(file, { ...options, relays: { halts: [], dropped: [] } });
+    assert.match(renderHtml(none), /No relay has ever dropped a result/);
+    const row = renderCsv(report)
+      .split('\r\n')
+      .find((line) => line.startsWith('silent-host'));
+    assert.match(row ?? '', /,5,4,2026-[^,]*,72$/, 'results dropped, and those missing by each record');
   });
 });
 

@@ -10,10 +10,13 @@ import {
   moment,
   name,
   PATCH_STATES,
+  PURPOSES,
   patchId,
   patchState,
+  publicKeyHex,
   RUN_OUTCOMES,
   SEVERITIES,
+  sha256,
 } from '#manifests/schema';
 
 /**
@@ -133,6 +136,54 @@ export const complianceReport = document('compliance-report', 1, {
   /** Null when no catalog was given. */
   cves: z
     .array(z.strictObject({ cve: cveId, patches: z.array(patchId), hosts: z.array(agentId), lastKnownOpen: z.array(agentId) }))
+    .nullable(),
+  /** What relays said under their own names; null when no records were given. Newest first. */
+  relays: z
+    .strictObject({
+      haltsInForce: count,
+      droppedResults: count,
+      /** Of them, each number once, those that have not come again. */
+      droppedMissing: count,
+      halts: z.array(
+        z.strictObject({
+          /** SHA-256 of what was signed, and the relay's key. */
+          id: sha256,
+          key: publicKeyHex,
+          site: name,
+          name,
+          by: z.enum(['fuse', 'hand']),
+          signedAt: moment,
+          until: moment.nullable(),
+          /** Empty: every host of the site. */
+          groups: z.array(name),
+          stops: z.array(z.enum(PURPOSES)),
+          reason: line(500),
+          /** What the fuse had counted. */
+          failed: z.strictObject({ reports: count, failures: count }).nullable(),
+          /** By the delegation as it is now; `refused`: policy does not let this relay halt, so hosts do not heed it. */
+          state: z.enum(['in-force', 'over', 'lifted', 'refused']),
+          says: z.string(),
+        }),
+      ),
+      dropped: z.array(
+        z.strictObject({
+          agent: agentId,
+          title: line(255).nullable(),
+          site: name.nullable(),
+          key: publicKeyHex,
+          /** Whether a delegation names this relay. */
+          delegated: z.boolean(),
+          signedAt: moment,
+          why: z.enum(['quota', 'disk']),
+          /** Sequence numbers. */
+          ranges: z.array(range),
+          results: count,
+          bytes: count,
+          /** Of these, those that have not come again. */
+          missing: count,
+        }),
+      ),
+    })
     .nullable(),
 });
 export type ComplianceReport = z.infer<typeof complianceReport>;

@@ -2,7 +2,7 @@
 
 import { ageText, momentText, several, visible } from '#manifests/page';
 import type { ComplianceReport, HostRow, Verdict } from './schema.ts';
-import { VERDICT_WORDS } from './text.ts';
+import { rangesText, relayText, VERDICT_WORDS } from './text.ts';
 
 export interface TableOptions {
   /** Columns of the terminal; 100 when not told, at least 40. */
@@ -13,6 +13,9 @@ export interface TableOptions {
 
 /** Hosts named in the table; what is beyond is counted, and whole in JSON and CSV. */
 const TABLE_ROWS = 200;
+
+/** Drops that are named in the table. */
+const DROPPED_ROWS = 20;
 
 const ORDER: readonly Verdict[] = ['disputed', 'non-compliant', 'stale', 'never-reported', 'compliant'];
 const COLORS: Readonly<Record<Verdict, string>> = {
@@ -55,7 +58,35 @@ export function renderTable(report: ComplianceReport, options: TableOptions = {}
     const says = why === 'revoked' ? 'revoked' : 'not in the roster';
     lines.push(fit(`not counted: ${visible(title ?? agent)} (${says})`, width));
   }
+  lines.push(...relayLines(report).flatMap((line) => wrap(line, width)));
   return `${lines.join('\n')}\n`;
+}
+
+/** Sites that are stopped, and what was dropped on the way here. */
+function relayLines({ relays }: ComplianceReport): string[] {
+  if (relays === null) return [];
+  const halts = relays.halts
+    .filter(({ state }) => state === 'in-force')
+    .map(
+      ({ site, name, by, signedAt, reason, stops }) =>
+        `site ${site} halted ${by === 'fuse' ? 'by its fuse' : 'by hand'} (${name}) since ${momentText(signedAt)}, stops ${stops.join(', ')}: ${visible(reason)}`,
+    );
+  const { droppedResults, droppedMissing, dropped } = relays;
+  const hosts = new Set(dropped.map(({ agent }) => agent)).size;
+  const sum =
+    droppedResults === 0
+      ? []
+      : [
+          `${several(droppedResults, 'result')} of ${several(hosts, 'host')} dropped by relays for want of room; ${droppedMissing === 0 ? 'all have come again' : `${droppedMissing} have not come again yet`}`,
+        ];
+  const rows = dropped
+    .filter(({ missing }) => missing > 0)
+    .slice(0, DROPPED_ROWS)
+    .map(
+      ({ agent, title, site, delegated, signedAt, ranges, missing, results }) =>
+        `dropped: ${visible(title ?? agent)}, numbers ${rangesText(ranges)} by ${relayText(site, delegated)} at ${momentText(signedAt)}; ${missing} of ${results} missing`,
+    );
+  return [...halts, ...sum, ...rows];
 }
 
 /** What else a reader has to know before believing the share. */
