@@ -114,10 +114,20 @@ const commands: readonly CommandSpec[] = [
   {
     name: 'rollback',
     summary: 'take the newest run back, while its way back is kept',
-    options: [{ flags: '--run <id>', says: 'this run and all after it, the newest first (the start of its id is enough)' }],
+    options: [
+      { flags: '--run <id>', says: 'this run and all after it, the newest first (the start of its id is enough)' },
+      {
+        flags: '--whole-root',
+        says: 'everything on the root as it was before the run, at the next boot; the old root is kept',
+      },
+    ],
     examples: [
       { line: 'patchferry-agent rollback', says: 'the set is not installed again until it changes' },
       { line: 'patchferry-agent rollback --run 1b9f', says: '`history` shows which can be taken back' },
+      {
+        line: 'patchferry-agent rollback --whole-root',
+        says: 'logs, homes and data on the root go back too; refused with the reason where it cannot be done',
+      },
     ],
     run: later(async () => (await import('./once.ts')).rollback),
   },

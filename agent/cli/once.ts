@@ -67,7 +67,8 @@ export function rollback(context: CommandContext): Promise<Outcome> {
   return withAgent(context, async (agent) => {
     const { rollbackLast } = await import('../service/index.ts');
     const run = typeof context.options['run'] === 'string' ? context.options['run'] : undefined;
-    const ends = await rollbackLast(agent, { signal: context.signal, say: (line) => context.say(line), run });
+    const wholeRoot = context.options['wholeRoot'] === true;
+    const ends = await rollbackLast(agent, { signal: context.signal, say: (line) => context.say(line), run, wholeRoot });
     const ended = ends.filter((end) => end.kind === 'ended');
     const texts = ended.map(({ body, outcome }) =>
       outcome === 'rolled-back'
@@ -75,8 +76,11 @@ export function rollback(context: CommandContext): Promise<Outcome> {
         : `the rollback failed: ${body.states.at(-2)?.says ?? ''}`,
     );
     const last = ended.at(-1);
-    if (last === undefined || ends.length > ended.length)
-      return { exit: EXIT.deferred, text: [...texts, 'the rollback goes on when the agent starts again'].join('\n') };
+    if (last === undefined || ends.length > ended.length) {
+      const waits = ends.flatMap((end) => (end.kind === 'rebooting' && end.says !== undefined ? [end.says] : []));
+      const on = 'the rollback goes on when the agent starts again';
+      return { exit: EXIT.deferred, text: [...texts, ...waits, on].join('\n') };
+    }
     return {
       exit: last.outcome === 'rolled-back' ? EXIT.done : EXIT.handsNeeded,
       text: texts.join('\n'),

@@ -142,6 +142,8 @@ function planLines({ format, newPackages, removals, keptBack, refused }: Install
 interface Way extends Assessment {
   /** Null when no way back is possible here; `says` has why. */
   readonly kind: string | null;
+  /** Whether the whole root could be put back too; absent where no way back is possible, null where this kind has none. */
+  readonly wholeRoot?: { readonly possible: boolean; readonly says: string } | null;
 }
 
 interface Asked {
@@ -150,12 +152,15 @@ interface Asked {
 }
 
 /** Whether it could be taken back, what that costs, and what would not come back. */
-function wayLines({ format }: InstallPlan, { kind, says, costBytes, notCovered }: Way): string[] {
+function wayLines({ format }: InstallPlan, { kind, says, costBytes, notCovered, wholeRoot = null }: Way): string[] {
   if (kind === null) return [`${format}: cannot be taken back on this host: ${says}`];
   const cost = costBytes === 0 ? '' : ` (${formatBytes(costBytes)})`;
   return [
     `${format}: can be taken back by ${kind}: ${says}${cost}`,
     ...(notCovered.length === 0 ? [] : [`${format}: would not come back: ${notCovered.join('; ')}`]),
+    ...(wholeRoot === null
+      ? []
+      : [`${format}: the whole root: ${wholeRoot.possible ? '' : 'not on this host: '}${wholeRoot.says}`]),
   ];
 }
 
@@ -165,7 +170,10 @@ async function wayFor(agent: Agent, group: Group | null, one: InstallPlan, host:
   const reasons: string[] = [];
   for (const way of agent.hands.ways) {
     const found = await way.assess([one], host);
-    if (found.possible) return { ...found, kind: way.kind };
+    if (found.possible) {
+      const wholeRoot = (await way.wholeRoot?.assess(null, host)) ?? null;
+      return { ...found, kind: way.kind, wholeRoot };
+    }
     reasons.push(found.says);
   }
   return { kind: null, possible: false, says: [...new Set(reasons)].join('; '), costBytes: 0, notCovered: [] };

@@ -8,7 +8,7 @@ import type { Group } from '#manifests/schema';
 import { readEnrolment } from '../outbox/index.ts';
 import { choiceTold } from '../owner/index.ts';
 import type { RelayReport } from '../poll/index.ts';
-import { HANDS_NEEDED, NONE_WANTED, oneLine, type RunRow } from '../run/index.ts';
+import { HANDS_NEEDED, NONE_WANTED, oldRoots, oneLine, type RunRow } from '../run/index.ts';
 import { type Agent, fault, lastCycle, placesOf, takenOver } from '../service/index.ts';
 import { settingsFrom, table, withAgent } from './frame.ts';
 
@@ -66,6 +66,10 @@ async function describe(agent: Agent): Promise<Outcome> {
     ...ownerRows(agent),
     ['run', open === undefined ? 'none is open' : `${open.id.slice(0, 8)} in ${open.state}, taken up ${open.resumed} times`],
     ['last run', run === undefined ? 'none' : runLine(run)],
+    ...oldRoots(journal).flatMap(({ root, since }): [string, string][] => {
+      const until = utcSeconds(since + settings.waysBack.days * 86_400_000);
+      return root === null ? [] : [['old root', `${root.name} (${root.id}) is kept until ${until}, or until room is short`]];
+    }),
     ['way back', wayBackLine(agent, view.group, run)],
     [
       'outbox',
@@ -99,6 +103,7 @@ async function describe(agent: Agent): Promise<Outcome> {
       ownerChoice: choiceTold(journal),
       openRun: open === undefined ? null : { id: open.id, state: open.state, resumed: open.resumed },
       lastRun: run?.body ?? null,
+      oldRoots: oldRoots(journal),
       waysBack: { wanted: view.group?.wayBack ?? null, kept: journal.ways.kept().length },
       outbox: out ?? null,
       otherUpdatersOff: updaters,

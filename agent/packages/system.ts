@@ -62,6 +62,8 @@ export interface HostContext {
   readonly keyrings?: Readonly<Record<string, string>> | undefined;
   /** Where ways back that are files are kept, `/var/lib/patchferry/way-back` unless set. */
   readonly wayBackFolder?: string | undefined;
+  /** What is the agent's own on this host and never goes back in time with a whole root. */
+  readonly ownPaths?: readonly string[] | undefined;
   /** How long another package manager's lock is waited for; 120,000 unless set. */
   readonly lockWaitMs?: number | undefined;
   /** Services of the host, stopped and started around a component; systemd's unless set. */

@@ -11,8 +11,8 @@ import { runHooks } from './hooks.ts';
 import { fault, RUN_LIMITS } from './limits.ts';
 import { noteNeed, rebootNeed, restartServices, wantsReboot } from './need.ts';
 import { inTheWay, lookAndMend } from './prechecks.ts';
-import { cleanText, oneLine, type RunData, type RunError, versionsOf } from './runs.ts';
-import type { Event, State } from './states.ts';
+import { cleanText, oneLine, type RunData, type RunError } from './runs.ts';
+import type { Event } from './states.ts';
 import type { RunWorld } from './world.ts';
 
 /** One run in the hands of the engine. */
@@ -31,7 +31,7 @@ export interface Came {
   readonly error?: RunError;
 }
 
-type Act = (attempt: Attempt) => Promise<Came>;
+export type Act = (attempt: Attempt) => Promise<Came>;
 type Code = Parameters<typeof fault>[0];
 
 const never = new AbortController().signal;
@@ -46,7 +46,7 @@ const SQLITE_DISK: readonly number[] = [10, 13];
 const DISK_TROUBLE = /No space left on device|Disk quota exceeded|Read-only file system|Input\/output error/;
 
 /** An outcome with an error of this station. */
-function bad(on: Event, code: Code, message: string): Came {
+export function bad(on: Event, code: Code, message: string): Came {
   return { on, says: `${code}: ${message}`, error: asRunError(fault(code, message)) };
 }
 
@@ -66,20 +66,19 @@ export function asRunError(cause: unknown): RunError {
   return { code, message: cleanText(error.message === '' ? String(cause) : error.message), where: null };
 }
 
-/** States whose act is elsewhere: before a run, at a reboot (rebooting.ts), at its end (ending.ts). */
-type Elsewhere = 'Idle' | 'Sync' | 'Evaluate' | 'Wait' | 'Reboot' | 'RollbackReboot' | 'Commit' | 'Failed';
+/** States whose act is elsewhere: before a run, at a reboot (rebooting.ts), on the way back (rollback.ts, root.ts), at its end (ending.ts). */
+type There = 'Stage' | 'Precheck' | 'Snapshot' | 'Install' | 'Verify';
 
 /** The acts by state. */
-export const ACTS: Readonly<Record<Exclude<State, Elsewhere>, Act>> = {
+export const ACTS: Readonly<Record<There, Act>> = {
   Stage: stage,
   Precheck: precheck,
   Snapshot: snapshot,
   Install: install,
   Verify: verify,
-  Rollback: rollback,
 };
 
-function contextOf({ id, data, world }: Attempt, signal: AbortSignal): HostContext {
+export function contextOf({ id, data, world }: Attempt, signal: AbortSignal): HostContext {
   const { conffiles } = data.group ?? {};
   return { ...world.context(id, world.catalogs(data.catalogs), signal), ...(conffiles === undefined ? {} : { conffiles }) };
 }
@@ -161,7 +160,7 @@ async function precheck(attempt: Attempt): Promise<Came> {
 }
 
 /** Runs the group's checks. They are judged only after the change; how they were before helps to understand that. */
-async function healthOf({ data, world }: Attempt, when: 'before' | 'after', signal: AbortSignal) {
+export async function healthOf({ data, world }: Attempt, when: 'before' | 'after', signal: AbortSignal) {
   const health = [];
   for (const check of data.group?.health ?? []) {
     const { healthy, says } = await world.hands.checkHealth(check, signal);
@@ -349,68 +348,6 @@ async function verify(attempt: Attempt): Promise<Came> {
   const sick = data.health.filter(({ healthy }) => !healthy);
   if (sick.length > 0) return bad('failed', 'health', sick.map(({ name, says }) => `${name}: ${says}`).join('; '));
   return { on: 'ok', says: `nothing of the set is missing, ${data.health.length} health checks passed` };
-}
-
-async function rollback(attempt: Attempt): Promise<Came> {
-  const { data, world } = attempt;
-  const context = contextOf(attempt, never);
-  data.rollback = 'failed'; // until it is shown to have worked
-  world.journal.runs.save(attempt.id, data);
-  if (data.plans.length === 0) return { on: 'failed', says: 'nothing of this host can be taken back: no way back is kept' };
-  const open = data.plans.filter(({ format }) => !data.ways.some(({ formats }) => formats.includes(format)));
-  for (const { format } of data.plans) await world.hands.systems[format].repair(context);
-  for (const taken of data.ways.toReversed()) {
-    const way = world.hands.ways.find(({ kind }) => kind === taken.kind);
-    const plans = data.plans.filter(({ format }) => taken.formats.includes(format));
-    if (way === undefined) return { on: 'failed', says: `the way back ${taken.kind} is not known to this version` };
-    const restored = await way.restore(taken.id, plans, context);
-    if (!restored.ok) return { on: 'failed', says: `${taken.kind}: ${restored.says}` };
-    world.failPoint('Rollback.middle');
-  }
-  const inventory = await world.hands.inventory();
-  const differs = data.undoes === null ? differsFromBefore(attempt, inventory) : notUndone(data, inventory);
-  if (differs !== undefined) {
-    const without = open.length === 0 ? '' : `; there is no way back for ${open.map(({ format }) => format).join(', ')}`;
-    return { on: 'failed', says: `the host is not as before: ${differs}${without}` };
-  }
-  data.rollback = 'done';
-  await restartServices(attempt); // what ran the new version; a unit that does not come up is seen by the next health check
-  const again = data.rebooted && wantsReboot(world, data.group, rebootNeed(attempt, inventory));
-  return { on: again ? 'reboot' : 'ok', says: 'the host is as before: same packages, same versions' };
-}
-
-function differsFromBefore({ data, world }: Attempt, inventory: Inventory): string | undefined {
-  const same = world.hands.digest(inventory) === data.before.digest && equal(inventory.components, data.before.components);
-  if (same) return undefined;
-  const now = versionsOf(inventory.packages);
-  const names = [...new Set([...Object.keys(now), ...Object.keys(data.before.packages)])];
-  const wrong = names.filter((name) => now[name] !== data.before.packages[name]);
-  return oneLine(
-    wrong.map((name) => `${name} ${now[name] ?? 'absent'} instead of ${data.before.packages[name] ?? 'absent'}`).join(', ') ||
-      'components differ',
-    400,
-  );
-}
-
-/** By hand, later: other packages may have changed since, so only those of the run are looked at. */
-function notUndone(data: RunData, inventory: Inventory): string | undefined {
-  const now: Record<string, string> = { ...versionsOf(inventory.packages) };
-  const wrong = data.plans
-    .filter(({ format }) => format !== 'archive')
-    .flatMap(({ changes }) => changes)
-    .filter(({ name, arch, from }) => (now[`${name}:${arch}`] ?? null) !== from);
-  const components = data.plans
-    .filter(({ format }) => format === 'archive')
-    .flatMap(({ changes }) => changes)
-    .filter(({ name, from }) => (inventory.components[name] ?? null) !== from);
-  const all = [...wrong, ...components];
-  return all.length === 0
-    ? undefined
-    : oneLine(all.map(({ name, from }) => `${name} is not ${from ?? 'absent'}`).join(', '), 400);
-}
-
-function equal(a: Readonly<Record<string, string>>, b: Readonly<Record<string, string>>): boolean {
-  return Object.keys(a).length === Object.keys(b).length && Object.entries(a).every(([key, value]) => b[key] === value);
 }
 
 /** Gives back the room of ways that nothing will use any more. */

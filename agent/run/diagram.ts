@@ -4,6 +4,7 @@ import { type Event, STATES, TRANSITIONS } from './states.ts';
 const LABEL: Readonly<Record<Event, string>> = {
   ok: '',
   reboot: 'reboot needed',
+  switch: 'whole root',
   stop: 'stop',
   failed: 'failed',
   undo: 'by hand',

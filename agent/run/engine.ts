@@ -5,10 +5,12 @@ import type { Evaluation, RollbackOrder } from '#manifests/decide';
 import { isFault } from '#manifests/errors';
 import { utcSeconds } from '#manifests/platform/clock';
 import type { Group, Inventory } from '#manifests/schema';
-import { ACTS, type Attempt, asRunError, type Came, noTime } from './acts.ts';
+import { ACTS, type Act, type Attempt, asRunError, type Came, noTime } from './acts.ts';
 import { commit, type Ended, fail, HANDS_NEEDED, LAST_COMMITTED } from './ending.ts';
 import { fault, RUN_LIMITS } from './limits.ts';
 import { reboot } from './rebooting.ts';
+import { rollback } from './rollback.ts';
+import { askForRoot, rootWaitsForBoot, switchRoot, verifyRoot } from './root.ts';
 import { oneLine, type RunData, type RunStep, versionsOf } from './runs.ts';
 import { type Event, nextState, type State } from './states.ts';
 import type { RunWorld } from './world.ts';
@@ -16,7 +18,7 @@ import type { RunWorld } from './world.ts';
 export type RunEnd =
   | Ended
   /** The host was told to reboot; the run goes on at the next start. */
-  | { readonly kind: 'rebooting'; readonly run: string }
+  | { readonly kind: 'rebooting'; readonly run: string; readonly says?: string }
   /** The agent was told to stop; the run goes on at the next start. */
   | { readonly kind: 'stopped'; readonly run: string; readonly state: State };
 
@@ -87,6 +89,8 @@ export async function takeUp(world: RunWorld): Promise<RunEnd | undefined> {
   if (row === undefined) return undefined;
   const { id, data, state } = row;
   const inventory = await world.hands.inventory();
+  const waits = await rootWaitsForBoot({ id, data, world, again: true }, state, inventory.bootId);
+  if (waits !== undefined) return { kind: 'rebooting', run: id, says: waits };
   if (data.rebootFrom !== null && data.rebootFrom !== inventory.bootId) return drive(id, state, data, world, true); // as planned
   const deaths = world.journal.runs.takeUp(id);
   const harmless = state === 'Stage' || state === 'Precheck' || state === 'Snapshot';
@@ -108,8 +112,14 @@ export interface RecalledRun {
   readonly group: Group | null;
 }
 
-/** Takes the newest run back whose way back is kept, at its owner's word or because it was recalled. @throws run.no-rollback */
-export async function undoLast(world: RunWorld, recalled?: RecalledRun): Promise<RunEnd> {
+/**
+ * Takes the newest run back whose way back is kept, at its owner's word or because it was recalled; with `wholeRoot` everything on
+ * the root goes back, at the next boot. @throws run.no-rollback, run.whole-root
+ */
+export async function undoLast(
+  world: RunWorld,
+  { recalled, wholeRoot = false }: { readonly recalled?: RecalledRun; readonly wholeRoot?: boolean } = {},
+): Promise<RunEnd> {
   const last = recalled?.order.next ?? world.journal.meta(HANDS_NEEDED) ?? world.journal.meta(LAST_COMMITTED);
   const row = last === undefined ? undefined : world.journal.runs.get(last);
   if (row === undefined || (recalled !== undefined && last !== world.journal.meta(LAST_COMMITTED)))
@@ -134,6 +144,7 @@ export async function undoLast(world: RunWorld, recalled?: RecalledRun): Promise
         : fault(recalled.order.next === recalled.order.run ? 'recalled' : 'recalled-below', recalled.order.says),
     ),
   };
+  if (wholeRoot) await askForRoot({ id, data, world, again: false });
   world.journal.runs.begin(id, utcSeconds(world.trustedNow()), [], nextState('Idle', 'undo'), data);
   const ended = await drive(id, 'Rollback', data, world, false);
   if (ended.kind === 'ended' && ended.outcome === 'rolled-back') world.journal.setMeta(HANDS_NEEDED, null);
@@ -173,6 +184,15 @@ function enter(id: string, state: State, says: string, data: RunData, world: Run
   world.failPoint(`${state}.entered`);
 }
 
+const ALL_ACTS: Readonly<Record<Exclude<State, 'Idle' | 'Sync' | 'Evaluate' | 'Wait' | 'Commit' | 'Failed'>, Act>> = {
+  ...ACTS,
+  Reboot: (attempt) => reboot(attempt, 'the check of the host'),
+  RollbackReboot: (attempt) => reboot(attempt, 'the end of the rollback'),
+  Rollback: rollback,
+  RootSwitch: switchRoot,
+  RootVerify: verifyRoot,
+};
+
 async function drive(id: string, from: State, data: RunData, world: RunWorld, resumed: boolean): Promise<RunEnd> {
   let state = from;
   let again = resumed;
@@ -186,10 +206,7 @@ async function drive(id: string, from: State, data: RunData, world: RunWorld, re
     world.say(`${state} …`);
     let came: Came;
     try {
-      came =
-        state === 'Reboot' || state === 'RollbackReboot'
-          ? await reboot(attempt, state === 'Reboot' ? 'the check of the host' : 'the end of the rollback')
-          : await ACTS[state](attempt);
+      came = await ALL_ACTS[state](attempt);
       world.failPoint(`${state}.done`);
     } catch (cause) {
       if (world.signal.aborted && !data.touched) return { kind: 'stopped', run: id, state };
@@ -199,7 +216,7 @@ async function drive(id: string, from: State, data: RunData, world: RunWorld, re
       if (!known) world.log.error({ run: id, state, err: cause }, 'an act failed in an unforeseen way');
     }
     world.log.info({ run: id, state, came: came.on, says: oneLine(came.says) }, 'a state of the run is done');
-    if (came.on === 'pending') return { kind: 'rebooting', run: id };
+    if (came.on === 'pending') return { kind: 'rebooting', run: id, says: came.says };
     if (came.error !== undefined) data.error ??= came.error; // the first one is why; a rollback's own trouble is in its step
     const to = nextState(state, came.on);
     enter(id, to, came.says, data, world);

@@ -11,6 +11,7 @@ export { RUN_LIMITS } from './limits.ts';
 export type { BackOff } from './memory.ts';
 export { setPause } from './memory.ts';
 export { NEEDED_SINCE, rebootNeed, wantsReboot } from './need.ts';
+export { forgetRoot, type OldRoot, oldRoots } from './old-roots.ts';
 export { rebootWaits } from './rebooting.ts';
 export type { ResultRow, ResultStamp } from './results.ts';
 export { cleanText, oneLine, type RunRow, type RunStep } from './runs.ts';

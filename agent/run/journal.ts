@@ -38,6 +38,9 @@ const MIGRATIONS: readonly string[] = [
      WHERE id = (SELECT value FROM meta WHERE key = 'last-committed');`,
 ];
 
+/** The boot in which nothing is written any more. */
+const STANDS_STILL = 'root-switched';
+
 export interface Journal {
   readonly runs: RunBook;
   readonly results: ResultBook;
@@ -48,6 +51,12 @@ export interface Journal {
   setMeta(key: string, value: string | null): void;
   /** Everything `act` writes is there afterwards, or nothing of it. */
   atomically<T>(act: () => T): T;
+  /** Nothing is written any more until this boot is over: what was written would be left behind in a root that is not started again. */
+  standStill(boot: string): void;
+  /** Writes again: the root stays. */
+  goOn(): void;
+  /** Boot in which it stands still; undefined when it does not. */
+  readonly standsIn: string | undefined;
   /** Name of the damaged file that was put aside when this journal was opened. */
   readonly putAside: string | undefined;
   close(): void;
@@ -115,6 +124,17 @@ export function openJournal(path: string, options: { readOnly?: boolean; now: nu
     meta,
     setMeta,
     atomically,
+    standStill(boot) {
+      if (meta(STANDS_STILL) !== boot) setMeta(STANDS_STILL, boot);
+      database.exec('PRAGMA query_only = ON');
+    },
+    goOn() {
+      database.exec('PRAGMA query_only = OFF');
+      setMeta(STANDS_STILL, null);
+    },
+    get standsIn() {
+      return meta(STANDS_STILL);
+    },
     putAside,
     close,
     [Symbol.dispose]: close,

@@ -144,7 +144,7 @@ function withoutMishap(state: RunState): Row {
 }
 
 describe('every state, every mishap', () => {
-  for (const state of RUN_STATES as readonly RunState[]) {
+  for (const state of RUN_STATES.filter((one): one is RunState => !one.startsWith('Root'))) {
     for (const mishap of MISHAPS) {
       const [outcome, chain, code = null] = expected(state, mishap);
       test(`${ROW[mishap] ?? ''}${mishap} in ${state}: ${outcome}`, async () => {

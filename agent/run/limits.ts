@@ -93,6 +93,10 @@ export const fault = defineFaults('run', {
     exit: EXIT.handsNeeded,
     next: 'The host may be half changed: look at it by hand, then `agent once --retry`.',
   },
+  'whole-root': {
+    exit: EXIT.usage,
+    next: 'Put right what is named, or take the run back in place: `agent rollback` without --whole-root.',
+  },
   'no-rollback': { exit: EXIT.usage, next: '`agent history` shows the runs and which can still be taken back.' },
   io: { exit: EXIT.deferred, next: 'Look at the disk that is named (space, faults); it is tried again after a pause.' },
   unexpected: { exit: EXIT.bug, next: 'Report it with this text; the host was left or put back as it was.' },

@@ -4,7 +4,7 @@ import type { DatabaseSync } from 'node:sqlite';
 import type { BlockedPackage, Lane } from '#manifests/decide';
 import type { FixRecord, Group, Hook, InstalledPackage, Inventory, PrecheckRecord, RunBody } from '#manifests/schema';
 import type { InstallItem, InstallPlan, SystemFormat } from '../packages/index.ts';
-import type { WayBack } from '../snapshot/index.ts';
+import type { RootPair, WayBack } from '../snapshot/index.ts';
 import { fault, RUN_LIMITS } from './limits.ts';
 import type { ResultBook, ResultStamp } from './results.ts';
 import type { State } from './states.ts';
@@ -78,10 +78,29 @@ export interface RunData {
   restarted?: string[];
   /** How far the installation of each plan has come, batch by batch; journals of earlier versions have none. */
   batches?: BatchWork[];
+  /** The whole root that is put back at the next boot, and how far that has come; journals of earlier versions have none. */
+  root?: RootWork;
   /** Patches that failed here in an earlier run: each is tried alone, before the others. */
   suspects?: string[];
   /** Of these, the ones whose pause is not over: not part of this run. */
   resting?: string[];
+}
+
+/** Written down before each step. */
+export interface RootWork {
+  /**
+   * `asked` nothing is made yet; `making` a root may be half made; `switched` it is carried over and switched to, as far as the
+   * running and the next root say; `back` the same the other way round, because the check failed; `given-up` in place instead.
+   */
+  phase: 'asked' | 'making' | 'switched' | 'back' | 'given-up';
+  /** The way back that becomes the root. */
+  readonly kind: WayBack['kind'];
+  readonly id: string;
+  pair: RootPair | null;
+  /** Times it was begun. */
+  tries: number;
+  /** Why it is switched back or given up. */
+  why: string | null;
 }
 
 /** A plan in batches of patches. Written down before each batch begins. */

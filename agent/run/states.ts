@@ -15,6 +15,8 @@ export const STATES = [
   'Commit',
   'Rollback',
   'RollbackReboot',
+  'RootSwitch',
+  'RootVerify',
   'Failed',
 ] as const;
 export type State = (typeof STATES)[number];
@@ -23,6 +25,7 @@ export type State = (typeof STATES)[number];
  * What can come out of a state.
  * - `ok` the act is done
  * - `reboot` the act is done and the host has to start anew before it can be judged
+ * - `switch` what is left to be put back is the whole root, at the next boot
  * - `stop` nothing (more) is to be done now
  * - `failed` the act did not succeed
  * - `undo` the host's owner takes the last committed run back by hand
@@ -30,7 +33,7 @@ export type State = (typeof STATES)[number];
  * - `late` as `killed`, but the window has closed meanwhile
  * - `often` as `killed`, for the last time that is borne (RUN_LIMITS.deaths)
  */
-const EVENTS = ['ok', 'reboot', 'stop', 'failed', 'undo', 'killed', 'late', 'often'] as const;
+const EVENTS = ['ok', 'reboot', 'switch', 'stop', 'failed', 'undo', 'killed', 'late', 'often'] as const;
 export type Event = (typeof EVENTS)[number];
 
 export interface Transition {
@@ -163,6 +166,35 @@ export const TRANSITIONS: readonly Transition[] = [
     because: 'the boot id tells whether it has happened',
   },
   { from: 'RollbackReboot', on: 'often', to: 'Failed', because: 'a host is not rebooted again and again' },
+
+  { from: 'Rollback', on: 'switch', to: 'RootSwitch', because: 'the whole root is asked for, by hand or by the group' },
+  {
+    from: 'RootSwitch',
+    on: 'ok',
+    to: 'RootVerify',
+    because: 'entered again, and the host runs on the root that it was to start from',
+  },
+  {
+    from: 'RootSwitch',
+    on: ['failed', 'often'],
+    to: 'Rollback',
+    because: 'the root that ran is the root again, and what the run changed is put back in place',
+  },
+  {
+    from: 'RootSwitch',
+    on: ['killed', 'late'],
+    to: 'RootSwitch',
+    because: 'which root runs and which comes next tells how far it came',
+  },
+  { from: 'RootVerify', on: 'ok', to: 'Failed' },
+  {
+    from: 'RootVerify',
+    on: ['failed', 'often'],
+    to: 'RootSwitch',
+    because: 'the old root is still there and is switched back to',
+  },
+  { from: 'RootVerify', on: 'stop', to: 'Failed', because: 'loud: the host is back on the root from which it was to be taken' },
+  { from: 'RootVerify', on: ['killed', 'late'], to: 'RootVerify', because: 'looking changes nothing' },
 
   { from: 'Failed', on: 'ok', to: 'Idle' },
   {

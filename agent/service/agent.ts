@@ -8,7 +8,7 @@ import type { Log } from '#manifests/platform/log';
 import type { Inventory } from '#manifests/schema';
 import type { Origin } from '#manifests/transfer';
 import { openTrust, type TrustClient } from '#manifests/trust';
-import { packagesDigest, readMachine, takeInventory } from '../inventory/index.ts';
+import { packagesDigest, readBootId, readMachine, takeInventory } from '../inventory/index.ts';
 import { type AgentKeys, type Outbox, openOutbox, readEnrolment, readKeys } from '../outbox/index.ts';
 import { type DocumentStore, openDocuments, openRelays, type Relays } from '../poll/index.ts';
 import { armFailPoints, asRunError, type FailPoint, type Hands, type Journal, openJournal } from '../run/index.ts';
@@ -33,6 +33,10 @@ export const fault = defineFaults('agent', {
     exit: EXIT.deferred,
     next: 'Make room on the disk that holds the state folder, or mend it; what was begun goes on at the next start.',
   },
+  'root-switched': {
+    exit: EXIT.deferred,
+    next: 'Reboot the host: the agent goes on there. What is written now would be left behind.',
+  },
   'not-systemd': { exit: EXIT.usage, next: 'Start `agent run` by whatever supervises services on this host.' },
   'not-root': { exit: EXIT.usage, next: 'Run it as root.' },
 });
@@ -40,9 +44,14 @@ export const fault = defineFaults('agent', {
 /** An error of the disk that reached the end of a command, in words; undefined for any other. */
 export function diskTrouble(error: unknown): Error | undefined {
   if (isFault(error)) return undefined;
+  if (((error as { errcode?: number }).errcode ?? 0) === SQLITE_READONLY)
+    return fault('root-switched', 'the host starts from another root at its next boot', { cause: error });
   const { code, message } = asRunError(error);
   return code === 'run.io' ? fault('disk', message, { cause: error }) : undefined;
 }
+
+/** The journal stands still (journal.ts). */
+const SQLITE_READONLY = 8;
 
 const ROOT_BYTES = 4 * 1024 * 1024;
 
@@ -91,12 +100,24 @@ export function openAgentTrust(settings: AgentSettings, clock: Clock): TrustClie
   });
 }
 
+/**
+ * Whether the host starts from another root at its next boot, to which this agent's state was carried over: then nothing may be
+ * written here any more, by whichever process. The journal stands still from here on.
+ */
+export function awaitsOtherRoot({ journal }: Pick<Agent, 'journal'>): boolean {
+  const boot = journal.standsIn;
+  if (boot === undefined || boot !== readBootId()) return false;
+  journal.standStill(boot);
+  return true;
+}
+
 /** Opens everything an enrolled agent works with. @throws agent.not-enrolled, run.journal, trust.*, settings.* */
 export async function openAgent(settings: AgentSettings, options: OpenOptions): Promise<Agent> {
   const { clock, log } = options;
   const places = placesOf(settings);
   fs.mkdirSync(settings.stateDir, { recursive: true, mode: 0o700 });
   const journal = openJournal(places.journal, { now: clock.now() });
+  awaitsOtherRoot({ journal });
   await leaveIdentity(journal, places, settings.stateDir);
   const keys = await readKeys(places.keys);
   const failPoint = armFailPoints(process.env['PATCHFERRY_FAILPOINT'], settings.testing.failPoints);

@@ -9,7 +9,7 @@ import { tellAlert } from '../outbox/index.ts';
 import { requestsOf } from '../owner/index.ts';
 import { isRefusal, type PolicyView, syncOnce } from '../poll/index.ts';
 import { beginRun, HANDS_NEEDED, oneLine, type RunEnd, type RunWorld, setPause, takeUp } from '../run/index.ts';
-import type { Agent } from './agent.ts';
+import { type Agent, awaitsOtherRoot } from './agent.ts';
 import { isLeaving, noticeMachine, settleCopy, standsStill } from './copies.ts';
 import { askAgainAt, giveLeaseBack, withLeases } from './lease.ts';
 import { lookAndTell } from './looking.ts';
@@ -63,6 +63,7 @@ export async function runCycle(agent: Agent, options: CycleOptions): Promise<Cyc
   const lock = takeLock(agent.places.lock, 'agent cycle');
   try {
     const report = await new Cycle(agent, options).run();
+    if (awaitsOtherRoot(agent)) return report; // its summary would be left behind
     const { exit, at, says, nextAt } = report;
     const notices = report.notices ?? lastCycle(agent)?.notices ?? [];
     const summary: LastCycle = { exit, at, says, nextAt, sync: report.sync.kind, notices };
@@ -99,11 +100,16 @@ class Cycle {
 
   async run(): Promise<CycleReport> {
     const tally = this.#tally;
+    const waits = awaitsOtherRoot(this.#agent) ? await takeUp(this.#world) : undefined;
+    if (waits?.kind === 'rebooting') {
+      tally.took(waits);
+      return this.#report();
+    }
     this.#agent.journal.backOff.endFar(Math.max(this.#agent.trustedNow(), this.#agent.clock.now()));
     if (this.#options.retry) this.#forget();
     const slept = await noteAwake(this.#agent);
     const looking = this.#options.lookOnly === true;
-    const taken = looking ? undefined : await takeUp(this.#world);
+    const taken = looking ? undefined : (waits ?? (await takeUp(this.#world)));
     if (taken !== undefined && !tally.took(taken)) return this.#report();
     const copied = looking
       ? undefined

@@ -81,5 +81,5 @@ export async function takeBackRecalled(
   }
   tally.note('Wait', rollback.says);
   tally.says.push(rollback.says);
-  return undoLast(world, { order: rollback, group: view.group });
+  return undoLast(world, { recalled: { order: rollback, group: view.group } });
 }

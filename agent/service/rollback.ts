@@ -6,11 +6,12 @@ import { makeWorld, type WorldOptions } from './world.ts';
 
 /**
  * Takes the newest run back, or with `run` (the start of its id) all down to that one; stops at the first that cannot be taken
- * back. Each is a run with a result of its own. @throws lock.held, run.no-rollback, agent.not-kept
+ * back. Each is a run with a result of its own. `wholeRoot`: everything on the root goes back with it, at the next boot.
+ * @throws lock.held, run.no-rollback, run.whole-root, agent.not-kept, agent.usage
  */
 export async function rollbackLast(
   agent: Agent,
-  options: WorldOptions & { readonly run?: string | undefined },
+  options: WorldOptions & { readonly run?: string | undefined; readonly wholeRoot?: boolean | undefined },
 ): Promise<RunEnd[]> {
   const lock = takeLock(agent.places.lock, 'agent rollback');
   try {
@@ -22,9 +23,14 @@ export async function rollbackLast(
     const target = options.run === undefined ? undefined : ways.kept().find(({ run }) => run.startsWith(options.run ?? ''));
     if (options.run !== undefined && target === undefined)
       throw fault('not-kept', `run ${options.run} cannot be taken back (any more)`);
+    const newest = ways.kept().at(-1)?.run;
+    if (options.wholeRoot === true && target !== undefined && target.run !== newest)
+      throw fault('usage', 'the whole root goes back by one run at a time, the newest first', {
+        next: `Take the later runs back first, or begin with run ${newest?.slice(0, 8)}.`,
+      });
     const ended: RunEnd[] = [];
     for (;;) {
-      const end = await undoLast(world);
+      const end = await undoLast(world, { wholeRoot: options.wholeRoot === true });
       ended.push(end);
       if (end.kind !== 'ended' || end.outcome !== 'rolled-back') return ended;
       if (!ways.kept().some(({ run }) => run === target?.run)) return ended;

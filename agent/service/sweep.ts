@@ -5,7 +5,16 @@ import { join } from 'node:path';
 import { recallsOf } from '#manifests/decide';
 import { openPayloadStore } from '#manifests/repository';
 import type { PolicyView } from '../poll/index.ts';
-import { HANDS_NEEDED, LAST_COMMITTED, type RunRow, type RunWorld, toGiveUp } from '../run/index.ts';
+import {
+  forgetRoot,
+  HANDS_NEEDED,
+  LAST_COMMITTED,
+  type OldRoot,
+  oldRoots,
+  type RunRow,
+  type RunWorld,
+  toGiveUp,
+} from '../run/index.ts';
 import type { Agent } from './agent.ts';
 
 const DAY_MS = 86_400_000;
@@ -58,9 +67,35 @@ export async function sweep(agent: Agent, view: PolicyView, world: RunWorld): Pr
   for (const way of agent.hands.ways) {
     for (const { id } of await way.list(context)) if (!ids.has(id)) await way.discard(id, context);
   }
+  await sweepRoots(agent, world);
   fs.rmSync(context.workFolder, { recursive: true, force: true });
   sweepFolders(agent, needed);
   if (open === undefined) sweepPayloads(agent, needed); // the downloads of an open run may be half-way
+}
+
+/**
+ * Roots that were left: given back after the days that ways back are kept, when room is short, when a newer one was left, and at once
+ * when they were never finished. One that holds what is not patchferry's stays, and the log says so.
+ */
+async function sweepRoots(agent: Agent, world: RunWorld): Promise<void> {
+  const { journal, hands, log, settings } = agent;
+  const list = oldRoots(journal);
+  const { blocks, bavail } = fs.statfsSync('/');
+  const short = bavail < (blocks * settings.waysBack.freePercent) / 100;
+  const open = journal.runs.open()?.data.root?.id;
+  const goes = ({ run, root, since }: OldRoot, index: number) =>
+    run !== open &&
+    (root === null || short || index < list.length - 1 || agent.trustedNow() - since > settings.waysBack.days * DAY_MS);
+  for (const { run, kind, root } of list.filter(goes)) {
+    const context = world.context('sweep', [], world.signal);
+    try {
+      await hands.ways.find((way) => way.kind === kind)?.wholeRoot?.discard(run, root?.id ?? null, context);
+      forgetRoot(journal, run, root?.id ?? null);
+      log.info({ run, root }, 'an old root is given back');
+    } catch (error) {
+      log.warn({ run, root, err: error }, 'an old root cannot be given back');
+    }
+  }
 }
 
 function sweepFolders({ places }: Agent, runs: readonly RunRow[]): void {

@@ -55,7 +55,7 @@ export class Tally {
   /** Takes in how a run ended. @returns whether the cycle goes on */
   took(ended: RunEnd): boolean {
     if (ended.kind === 'rebooting') {
-      this.says.push('the host reboots; the run goes on when it is back');
+      this.says.push(ended.says ?? 'the host reboots; the run goes on when it is back');
       this.exit = EXIT.deferred;
       return false;
     }

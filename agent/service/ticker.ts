@@ -5,7 +5,7 @@ import { isFault } from '#manifests/errors';
 import { pause } from '#manifests/platform/clock';
 import { nextSlotAt, slotOf } from '../poll/index.ts';
 import { asRunError } from '../run/index.ts';
-import type { Agent } from './agent.ts';
+import { type Agent, awaitsOtherRoot } from './agent.ts';
 import { isLeaving } from './copies.ts';
 import { lastCycle, runCycle } from './cycle.ts';
 import { pollMinutes } from './rhythm.ts';
@@ -35,7 +35,7 @@ export async function keepRunning(agent: Agent, signal: AbortSignal): Promise<vo
 
   const cycle = async (): Promise<void> => {
     const now = agent.clock.now();
-    agent.journal.setMeta(LAST_SLOT, String(slotOf(id, minutes(), now)));
+    if (!awaitsOtherRoot(agent)) agent.journal.setMeta(LAST_SLOT, String(slotOf(id, minutes(), now)));
     const stamp = stampOfDatabases();
     const changed = stamp !== database;
     database = stamp;

@@ -10,6 +10,7 @@ import { type Agent, workFolderOf } from './agent.ts';
 import { controlsOf } from './controls.ts';
 import { fetchOverLine } from './over-line.ts';
 import { protectedRuns } from './sweep.ts';
+import { UNIT_PATH } from './unit.ts';
 import { wakeOf } from './wake.ts';
 
 /** This host as the roster names it, for selectors. */
@@ -108,6 +109,7 @@ export function makeWorld(agent: Agent, view: () => PolicyView, options: WorldOp
         archiveRoot: agent.settings.archiveRoot,
         keyrings: agent.settings.keyrings,
         wayBackFolder: agent.places.wayBack,
+        ownPaths: [agent.settings.stateDir, agent.settings.archiveRoot, process.execPath, UNIT_PATH],
         onProgress: options.say,
       };
     },

@@ -2,6 +2,7 @@
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { type HostContext, hostCommand, reach } from '../packages/index.ts';
+import { btrfsRoot } from './btrfs-root.ts';
 import { fault } from './copy.ts';
 import { type SnapshotDriver, snapshotWay } from './snapshots.ts';
 import { folderOf } from './store.ts';
@@ -49,6 +50,7 @@ const driver: SnapshotDriver = {
     const args = ['filesystem', 'du', '--raw', '--summarize', `${STORE}/${id}/root`];
     return exclusiveBytes((await hostCommand(context, 'btrfs', args, { timeoutMs: COMMAND_MS })).stdout);
   },
+  wholeRoot: btrfsRoot,
 };
 
 export const btrfsSnapshot = snapshotWay(driver);

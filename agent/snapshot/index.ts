@@ -7,6 +7,7 @@ import type { WayBack } from './wayback.ts';
 import { zfsSnapshot } from './zfs.ts';
 
 export * from './wayback.ts';
+export type { RootId, RootPair, WholeRoot } from './whole-root.ts';
 
 /** The first whose `assess` says `possible` is taken. */
 export const waysBack: readonly WayBack[] = [btrfsSnapshot, lvmSnapshot, zfsSnapshot, packages, archive];

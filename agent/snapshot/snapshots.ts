@@ -21,6 +21,7 @@ import {
 } from './store.ts';
 import { scan } from './tree.ts';
 import type { WayBack } from './wayback.ts';
+import type { WholeRoot } from './whole-root.ts';
 
 /** Why a snapshot is not possible on this host; undefined when it is. `lacks`: as in Assessment. */
 export interface Obstacle {
@@ -42,6 +43,7 @@ export interface SnapshotDriver {
   remove(id: string, context: HostContext): Promise<void>;
   /** Room that only this snapshot holds; null when that cannot be told. */
   bytes(id: string, context: HostContext): Promise<number | null>;
+  readonly wholeRoot?: WholeRoot;
 }
 
 /** The covered parts of the host, by whether the root's snapshot has them. */
@@ -129,5 +131,6 @@ export function snapshotWay(driver: SnapshotDriver): WayBack {
       const own = await driver.bytes(id, context);
       return own === null ? null : own + folderBytes(join(folder(context, id), 'saved'));
     },
+    ...(driver.wholeRoot === undefined ? {} : { wholeRoot: driver.wholeRoot }),
   };
 }

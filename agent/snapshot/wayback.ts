@@ -1,5 +1,6 @@
 // What a way back has to offer: types only. The ways are in files beside, the list in order of preference in index.ts.
 import type { HostContext, InstallPlan } from '../packages/index.ts';
+import type { WholeRoot } from './whole-root.ts';
 
 export interface Assessment {
   readonly possible: boolean;
@@ -27,4 +28,6 @@ export interface WayBack {
   list(context: HostContext): Promise<{ id: string; takenAt: string }[]>;
   /** Room that one takes on the disk now, and giving it up would free; null when it cannot be told. */
   bytes?(id: string, context: HostContext): Promise<number | null>;
+  /** The whole root at the next boot, where this kind can do that. */
+  readonly wholeRoot?: WholeRoot;
 }

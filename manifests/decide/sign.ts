@@ -94,6 +94,7 @@ export function signedGroup({ metadata, spec }: PatchGroup, parts: GroupParts, a
     reboot: spec.reboot,
     health: spec.health,
     wayBack: spec.wayBack,
+    ...(spec.rollback === 'in-place' ? {} : { rollback: spec.rollback }),
     pollMinutes: spec.pollMinutes,
     freeBytes: spec.freeMiB * 1024 * 1024,
     newDependencies: spec.newDependencies,

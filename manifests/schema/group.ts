@@ -68,6 +68,12 @@ export const REBOOT_LEASE: RebootLease = { slots: 1, minGapMinutes: 0, ttlMinute
  */
 const WAY_BACK_POLICIES = ['required', 'preferred', 'none'] as const;
 
+/**
+ * What a rollback puts back: what the run changed, in place; or the whole root at the next boot, where a host can do that and may
+ * reboot by itself, in place elsewhere.
+ */
+const ROLLBACK_POLICIES = ['in-place', 'whole-root'] as const;
+
 const REBOOT_POLICIES = ['never', 'if-needed', 'always'] as const;
 
 /** Before a reboot: how long people who are logged in are told ahead, and how long after the need arose their work may hold it up. */
@@ -114,6 +120,7 @@ export const patchGroup = authored(
     restartServices: z.boolean().default(false),
     health: list(healthCheck, 50).default([]),
     wayBack: z.enum(WAY_BACK_POLICIES).default('required'),
+    rollback: z.enum(ROLLBACK_POLICIES).default('in-place'),
     pollMinutes: z.int().min(1).max(10_080).default(60),
     freeMiB: z.int().min(0).max(10_000_000).default(200),
     newDependencies: z.enum(['allow', 'refuse']).default('allow'),
@@ -152,6 +159,7 @@ export const group = document('group', 1, {
   reboot: z.enum(REBOOT_POLICIES),
   health: list(healthCheck, 50),
   wayBack: z.enum(WAY_BACK_POLICIES),
+  rollback: z.enum(ROLLBACK_POLICIES).optional(),
   pollMinutes: z.int().min(1).max(10_080),
   /** Kept free on every mount a run writes to, in bytes. */
   freeBytes: count,

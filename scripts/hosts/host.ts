@@ -9,6 +9,13 @@ import { childOf, type Holdings, nameOf, stopMachine } from './holdings.ts';
 const COMMAND_MS = 120_000;
 const BOOT_MS = 120_000;
 
+/** Where a host has its root from, anew at each boot, as a boot loader and the kernel find it. */
+export interface RootMount {
+  readonly device: string;
+  /** As after `rootflags=` on a kernel's command line; none: the file system's default subvolume. */
+  readonly options: string | undefined;
+}
+
 export class TestHost {
   readonly name: string;
   readonly root: string;
@@ -20,6 +27,7 @@ export class TestHost {
   readonly #link: string;
   readonly #holdings: Holdings;
   readonly #log: string;
+  readonly #mount: RootMount | undefined;
   #machine: Launched | undefined;
   /** The same as a holding. */
   #name: string | undefined;
@@ -31,7 +39,9 @@ export class TestHost {
     folder: string,
     network: { namespace: string; link: string; subnet: string },
     holdings: Holdings,
+    mount: RootMount | undefined,
   ) {
+    this.#mount = mount;
     this.name = name;
     this.root = root;
     this.#namespace = network.namespace;
@@ -43,10 +53,12 @@ export class TestHost {
   }
 
   /** Makes the namespace and the line; the host is not booted yet. */
-  static async create(name: string, root: string, folder: string, holdings: Holdings): Promise<TestHost> {
+  static async create(name: string, root: string, folder: string, holdings: Holdings, mount?: RootMount): Promise<TestHost> {
     const tag = randomBytes(3).toString('hex');
     const network = { namespace: `pf-${tag}`, link: `pf${tag}`, subnet: freeSubnet() };
-    const host = new TestHost(name, root, folder, network, holdings);
+    const host = new TestHost(name, root, folder, network, holdings, mount);
+    if (mount !== undefined) holdings.add('mounts', root);
+    await host.#mountRoot();
     holdings.add('namespaces', network.namespace);
     holdings.add('links', network.link);
     const ip = (...args: string[]) => runOrThrow('ip', args, { timeoutMs: COMMAND_MS });
@@ -62,6 +74,7 @@ export class TestHost {
 
   /** Boots and waits until systemd says it is up (`running`, or `degraded` by a unit that cannot work in a container). */
   async boot(): Promise<void> {
+    await this.#mountRoot();
     const args = ['-D', this.root, '--boot', '--register=no', '--keep-unit', '--quiet', '--console=pipe'];
     args.push(
       '--link-journal=no',
@@ -69,6 +82,7 @@ export class TestHost {
       '--timezone=off',
       `--network-namespace-path=/run/netns/${this.#namespace}`,
     );
+    if (this.#mount !== undefined) args.push(`--bind=${this.#mount.device}`);
     this.#machine = await launch('systemd-nspawn', args, { logFile: this.#log });
     this.#name = nameOf(this.#machine.pid);
     this.#holdings.add('machines', this.#name);
@@ -146,6 +160,16 @@ export class TestHost {
     this.#machine?.kill('SIGKILL');
     await this.#machine?.ended;
     this.#forget();
+  }
+
+  /** The root as the next boot finds it, where it is a file system of its own. */
+  async #mountRoot(): Promise<void> {
+    const mount = this.#mount;
+    if (mount === undefined) return;
+    fs.mkdirSync(this.root, { recursive: true });
+    await run('umount', [this.root], { timeoutMs: COMMAND_MS });
+    const options = mount.options === undefined ? [] : ['-o', mount.options];
+    await runOrThrow('mount', [...options, mount.device, this.root], { timeoutMs: COMMAND_MS });
   }
 
   /** Stops the host and deletes its namespace and line; its tree goes with the lab. Never throws. */

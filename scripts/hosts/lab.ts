@@ -79,6 +79,26 @@ export class Lab {
     return host;
   }
 
+  /**
+   * A new host whose root is mounted from the device at each boot, as a machine's is: by the name of its subvolume, or as the file
+   * system's default subvolume (one such host a lab). btrfs alone; not booted yet.
+   */
+  async mountedHost(name: string, by: 'name' | 'default'): Promise<TestHost> {
+    const subvolume = join(this.disk, `@${name}`);
+    await runOrThrow('btrfs', ['subvolume', 'snapshot', join(this.disk, 'base'), subvolume], { timeoutMs: COMMAND_MS });
+    fs.writeFileSync(join(subvolume, 'etc/hostname'), `${name}\n`);
+    fs.writeFileSync(join(subvolume, 'etc/machine-id'), `${randomBytes(16).toString('hex')}\n`);
+    if (by === 'default') await runOrThrow('btrfs', ['subvolume', 'set-default', subvolume], { timeoutMs: COMMAND_MS });
+    const row = fs
+      .readFileSync('/proc/self/mounts', 'utf8')
+      .split('\n')
+      .find((line) => line.includes(` ${this.disk} `));
+    const mount = { device: row?.split(' ')[0] ?? '', options: by === 'name' ? `subvol=@${name}` : undefined };
+    const host = await TestHost.create(name, join(this.folder, `root-${name}`), this.folder, this.holdings, mount);
+    this.#hosts.push(host);
+    return host;
+  }
+
   /** Stops all hosts and gives everything back. Never throws; may be called twice. */
   async close(): Promise<void> {
     for (const host of this.#hosts) await host.close();

@@ -11,8 +11,8 @@ import type { State } from '../states.ts';
 import type { Hands } from '../world.ts';
 import { type FakeHost, makeFakeHost } from './fake-host.ts';
 
-/** States of a run; RUN_STATES has the same. */
-export type RunState = Exclude<State, 'Idle' | 'Sync' | 'Evaluate' | 'Wait'>;
+/** States of a run that every host can come to; those of a whole root have a table of their own (root.test.ts). */
+export type RunState = Exclude<State, 'Idle' | 'Sync' | 'Evaluate' | 'Wait' | 'RootSwitch' | 'RootVerify'>;
 
 export const MISHAPS = [
   'kill -9',
