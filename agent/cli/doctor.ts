@@ -5,10 +5,12 @@ import type { CommandContext, Outcome } from '#manifests/platform/cli';
 import { systemClock } from '#manifests/platform/clock';
 import { formatBytes } from '#manifests/platform/progress';
 import { OUTBOX_LIMITS } from '../outbox/index.ts';
+import type { HostContext, InstallPlan } from '../packages/index.ts';
 import { races } from '../prechecks/index.ts';
 import { HANDS_NEEDED } from '../run/index.ts';
 import { type Agent, type AgentSettings, makeWorld, placesOf } from '../service/index.ts';
-import { settingsFrom, table, withAgent } from './frame.ts';
+import { settingsFrom, withAgent } from './frame.ts';
+import { hanging, paint, screenOf } from './screen.ts';
 
 interface Check {
   readonly name: string;
@@ -27,13 +29,21 @@ export async function doctor(context: CommandContext): Promise<Outcome> {
     checks.push(failed('agent', error));
   }
   const wrong = checks.filter(({ ok }) => !ok);
-  const rows = checks.flatMap(({ name, ok, says, next }) => [
-    [ok ? 'ok' : 'WRONG', name, says],
-    ...(ok || next === undefined ? [] : [['', '', `-> ${next}`]]),
-  ]);
+  const screen = screenOf(process.stdout, process.env);
+  const width = Math.max(...checks.map(({ name }) => name.length));
+  const lines = checks.flatMap(({ name, ok, says, next }) => {
+    const word = (ok ? 'ok' : 'WRONG').padEnd(5);
+    const text = hanging(screen, `${word}  ${name.padEnd(width)}  `, says).slice(word.length);
+    return [
+      `${paint(screen, ok ? 'good' : 'bad', word)}${text}`,
+      ...(ok || next === undefined ? [] : [hanging(screen, `${' '.repeat(7 + width + 2)}-> `, next)]),
+    ];
+  });
+  const end =
+    wrong.length === 0 ? 'nothing keeps this agent from working' : `to put right: ${wrong.map(({ name }) => name).join(', ')}`;
   return {
     exit: wrong.length === 0 ? EXIT.done : EXIT.findings,
-    text: table(rows),
+    text: [...lines, paint(screen, wrong.length === 0 ? 'good' : 'bad', end)].join('\n'),
     report: { schema: 'patchferry/agent-doctor', schemaVersion: 1, checks },
   };
 }
@@ -99,8 +109,13 @@ async function checkAgent(agent: Agent, context: CommandContext): Promise<Check[
     says:
       view.standing === 'approved'
         ? `agent ${keys.id}, group ${view.member?.group ?? ''}`
-        : `agent ${keys.id} is ${view.standing}`,
-    next: `The publisher approves it: publisher agent approve ${keys.id}`,
+        : view.standing === 'revoked'
+          ? `agent ${keys.id} was revoked: it installs nothing`
+          : `agent ${keys.id} waits for approval`,
+    next:
+      view.standing === 'revoked'
+        ? 'Ask the publisher why; a host that comes back is enrolled anew.'
+        : `At the publisher, once its request has arrived: publisher agent approve ${keys.id}`,
   });
   const { hardExpired, softExpired, expires, since, clock } = trust.freshness();
   checks.push({
@@ -112,7 +127,7 @@ async function checkAgent(agent: Agent, context: CommandContext): Promise<Check[
   checks.push({
     name: 'clock',
     ok: clock === 'ok',
-    says: `the host's clock is ${clock}`,
+    says: clock === 'ok' ? 'agrees with signed times' : `is ${clock} of what signatures prove`,
     next: 'Set the clock right; enrolling anew is not needed.',
   });
   checks.push(...(await checkRelays(agent, context)));
@@ -132,19 +147,21 @@ async function checkAgent(agent: Agent, context: CommandContext): Promise<Check[
   });
   const world = makeWorld(agent, () => view, { signal: context.signal, say: () => undefined });
   const host = world.context('doctor', [], context.signal);
+  const [here, absent]: [string[], string[]] = [[], []];
   for (const [format, system] of Object.entries(hands.systems)) {
-    if (!(await system.available(host))) {
-      checks.push({ name: 'packages', ok: true, says: `${format}: not on this host` });
-      continue;
-    }
-    const wrong = await system.audit(host);
+    const there = await system.available(host);
+    (there ? here : absent).push(format);
+    const wrong = there ? await system.audit(host) : [];
+    if (wrong.length === 0) continue;
     checks.push({
       name: 'packages',
-      ok: wrong.length === 0,
-      says: wrong.length === 0 ? `${format}: healthy` : `${format}: ${wrong.join('; ')}`,
-      next: 'Put the package database right by hand (dpkg --configure -a, apt-get -f install).',
+      ok: false,
+      says: `${format}: ${wrong.join('; ')}`,
+      next: 'Put the package database right by hand (dpkg --configure -a, apt-get -f install), or let the group name the fix configure-packages.',
     });
   }
+  const others = absent.length === 0 ? '' : ` (not on this host: ${absent.join(', ')})`;
+  checks.push({ name: 'packages', ok: true, says: `can install ${here.join(', ')}${others}` });
   const racing = (await hands.updaters.find()).filter(races).map(({ unit }) => unit);
   checks.push({
     name: 'updaters',
@@ -154,15 +171,28 @@ async function checkAgent(agent: Agent, context: CommandContext): Promise<Check[
         ? 'no updater of the distribution is switched on'
         : `${racing.join(', ')} may install by itself; the group's otherUpdaters: take-over switches it off`,
   });
-  for (const way of hands.ways) {
-    const { says } = await way.assess([], host);
-    checks.push({ name: 'way back', ok: true, says: `${way.kind}: ${says}` });
-  }
+  checks.push(...(await checkWays(agent, host, here)));
   fs.rmSync(host.workFolder, { recursive: true, force: true });
   if (process.getuid?.() !== 0 && settings.archiveRoot.startsWith('/opt')) {
     checks.push({ name: 'user', ok: true, says: 'not root: packages of the system cannot be installed, own components can' });
   }
   return checks;
+}
+
+/** By which way packages of the system could be taken back here, asked with a plan that changes nothing. */
+async function checkWays({ hands }: Agent, host: HostContext, here: readonly string[]): Promise<Check[]> {
+  const format = (['deb', 'rpm'] as const).find((one) => here.includes(one));
+  if (format === undefined) return [];
+  const empty = { items: [], newPackages: [], removals: [], keptBack: [], payloads: [], changes: [], touches: [] };
+  const plan: InstallPlan = { format, ...empty, refused: null, diskBytes: 0 };
+  const reasons: string[] = [];
+  for (const way of hands.ways) {
+    const { possible, says } = await way.assess([plan], host);
+    if (possible) return [{ name: 'way back', ok: true, says: `by ${way.kind}: ${says}` }];
+    reasons.push(`${way.kind}: ${says}`);
+  }
+  const next = 'Make room for copies, or put the root on btrfs, thin LVM or ZFS.';
+  return [{ name: 'way back', ok: false, says: `none is possible: ${reasons.join('; ')}`, next }];
 }
 
 /** Each relay is asked now; which one is used first, and why, is told with it. */

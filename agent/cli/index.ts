@@ -109,7 +109,7 @@ const commands: readonly CommandSpec[] = [
       { line: 'patchferry-agent history', says: 'a line each' },
       { line: 'patchferry-agent history --run 1b9f', says: 'all of one' },
     ],
-    run: later(async () => (await import('./status.ts')).history),
+    run: later(async () => (await import('./history.ts')).history),
   },
   {
     name: 'rollback',

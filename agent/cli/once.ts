@@ -72,7 +72,7 @@ export function rollback(context: CommandContext): Promise<Outcome> {
     const ended = ends.filter((end) => end.kind === 'ended');
     const texts = ended.map(({ body, outcome }) =>
       outcome === 'rolled-back'
-        ? `taken back: ${body.changes.length} packages are as before; the set is not installed again until it changes`
+        ? `taken back: ${body.changes.length} ${body.changes.length === 1 ? 'package is' : 'packages are'} as before; the set is not installed again until it changes`
         : `the rollback failed: ${body.states.at(-2)?.says ?? ''}`,
     );
     const last = ended.at(-1);

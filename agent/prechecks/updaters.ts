@@ -55,12 +55,13 @@ async function stateOf(unit: string, ask: Ask): Promise<UpdaterUnit | undefined>
  * has begun is let to end. @returns why it is not off; undefined when it is
  */
 export async function switchOff(unit: string, ask: Ask = askHost): Promise<string | undefined> {
-  const now = unit.endsWith('.timer') ? ['--now'] : [];
-  const masked = await ask('systemctl', ['mask', ...now, '--', unit], SYSTEMCTL_MS);
-  // a unit file of the administrator's own below /etc cannot be masked
-  const said = masked?.code === 0 ? masked : await ask('systemctl', ['disable', ...now, '--', unit], SYSTEMCTL_MS);
-  const state = await stateOf(unit, ask);
   const timer = unit.endsWith('.timer');
+  // before it is masked: a timer whose unit vanishes while it runs counts as failed, and the whole system as degraded
+  if (timer) await ask('systemctl', ['stop', '--', unit], SYSTEMCTL_MS);
+  const masked = await ask('systemctl', ['mask', '--', unit], SYSTEMCTL_MS);
+  // a unit file of the administrator's own below /etc cannot be masked
+  const said = masked?.code === 0 ? masked : await ask('systemctl', ['disable', '--', unit], SYSTEMCTL_MS);
+  const state = await stateOf(unit, ask);
   const off = state === undefined || !(timer ? races(state) : state.file.startsWith('enabled'));
   return off ? undefined : `${unit} is still ${state.file} and ${state.active}: ${said?.stderr.trim().slice(-300) ?? ''}`;
 }

@@ -94,7 +94,8 @@ function lineWaits(tally: Tally, says: string, until: number | null): false {
   return false;
 }
 
-function notNow({ halts, windows: { download } }: Evaluation): string {
+/** Why no payload is fetched now, in words. */
+export function notNow({ halts, windows: { download } }: Evaluation): string {
   const halt = halts.find(({ stops }) => stops.includes('download'));
   if (halt !== undefined) return `payloads are not fetched: ${halt.says}`;
   if (download.open || download.opensAt === null)

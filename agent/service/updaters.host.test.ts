@@ -38,6 +38,8 @@ describe('trap 24: unattended updates of a real Debian', { skip }, () => {
     const { says, trouble } = await careForUpdaters(journal, hands, 'take-over');
     assert.deepEqual([says.length, trouble], [2, []]);
     assert.deepEqual((await hands.find()).filter(races), []);
+    const failed = await host.must(['systemctl', 'list-units', '--failed', '--no-legend', '--plain', 'apt-daily*']);
+    assert.equal(failed, '', 'switched off is not failed');
     // what an upgrade of their package does (its postinst)
     await host.exec(['deb-systemd-helper', 'enable', 'apt-daily-upgrade.timer']);
     await host.exec(['systemctl', 'start', 'apt-daily-upgrade.timer']);

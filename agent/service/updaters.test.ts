@@ -61,10 +61,12 @@ describe('trap 24: the distribution’s own updater', () => {
     acts.push(`${verb} ${unit}`);
     const one = units.get(unit);
     if (one === undefined || one.stubborn === true) return result('', 1);
+    if (verb === 'stop') one.active = 'inactive';
+    // as systemd does with a timer whose unit vanishes ("Unit to trigger vanished")
+    if (verb === 'mask' && unit.endsWith('.timer') && one.active === 'active') one.active = 'failed';
     if (verb === 'mask') one.file = 'masked';
     if (verb === 'unmask') one.file = one.vendor;
     if (verb === 'enable') one.file = 'enabled';
-    if (args.includes('--now')) one.active = 'inactive';
     if (verb === 'start') one.active = 'active';
     return result('');
   };

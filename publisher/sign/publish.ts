@@ -196,6 +196,7 @@ const textOf = (value: unknown) => (typeof value === 'string' ? value : null);
 
 /** Every approved agent is in a group that the policy has: otherwise it would be left without policy silently. */
 function checkGroups(policy: PolicySet, roster: Roster): void {
+  if (policy.problems.length > 0) return; // a group that is written wrongly is told as such, by resolving
   const known = [...policy.groups.keys()];
   for (const { title, id, group, status } of roster.agents) {
     if (status !== 'approved' || known.includes(group)) continue;

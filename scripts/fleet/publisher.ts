@@ -1,6 +1,7 @@
 // A publisher's home for demos and tests: unattended keys, the vendor's real security repository, a small policy.
 import * as fs from 'node:fs';
 import { join } from 'node:path';
+import { create } from 'tar';
 import type { DebianMirrors } from '../hosts/index.ts';
 import { command, report, until } from './components.ts';
 
@@ -14,6 +15,8 @@ export interface PolicyChoices {
   readonly group?: Readonly<Record<string, unknown>>;
   /** Only patches of these source packages. */
   readonly only?: readonly string[];
+  /** Products of own software: every patch of them is approved. */
+  readonly own?: readonly string[];
 }
 
 export class FleetPublisher {
@@ -69,14 +72,64 @@ export class FleetPublisher {
     return (await this.run(['source', 'sync'])).stdout;
   }
 
+  /** A version of own software: its files, and more of its description (`services`). The first one makes the source; syncs. */
+  async addRelease(
+    product: string,
+    version: string,
+    files: Readonly<Record<string, string>>,
+    spec: Readonly<Record<string, unknown>> = {},
+  ): Promise<void> {
+    const folder = join(this.home, '..', product);
+    const first = !fs.existsSync(folder);
+    const place = join(folder, version);
+    const tree = join(place, 'tree');
+    for (const [name, text] of Object.entries(files)) {
+      fs.mkdirSync(join(tree, name, '..'), { recursive: true });
+      fs.writeFileSync(join(tree, name), text);
+    }
+    await create({ gzip: true, cwd: tree, file: join(place, `${product}.tar.gz`), portable: true }, Object.keys(files));
+    const patch = {
+      apiVersion: 'patchferry/v1',
+      kind: 'Patch',
+      metadata: { name: product },
+      spec: {
+        version,
+        title: `${product} ${version}`,
+        classification: 'security',
+        severity: 'high',
+        packages: [{ file: `${product}.tar.gz` }],
+        ...spec,
+      },
+    };
+    fs.writeFileSync(join(place, 'patch.yaml'), JSON.stringify(patch)); // JSON is YAML
+    if (first) await this.run(['source', 'add', product, '--kind', 'folder', '--product', product, '--url', folder]);
+    await this.run(['source', 'sync', product]);
+  }
+
   /** One group `demo`: every security patch at once, inside a window that is open now (or never opens today). */
   writePolicy(product: string, choices: PolicyChoices = {}): void {
     const health = (choices.health ?? []).map(({ name, command: line }) => ({ name, command: line, timeoutSeconds: 60 }));
     const more = Object.entries({ health, ...choices.group })
       .map(([field, value]) => `  ${field}: ${JSON.stringify(value)}\n`)
       .join('');
+    const own = (choices.own ?? []).map(
+      (name) => `apiVersion: patchferry/v1
+kind: Baseline
+metadata: { name: all-${name} }
+spec:
+  product: ${name}
+  rules:
+    - name: every-patch
+      filters: { name: ["*"] }
+      approve: { afterDays: 0 }
+      complianceLevel: high
+      nonSecurity: true
+---
+`,
+    );
+    const baselines = ['everything', ...(choices.own ?? []).map((name) => `all-${name}`)];
     const day = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'][(new Date().getUTCDay() + 3) % 7];
-    const text = `apiVersion: patchferry/v1
+    const text = `${own.join('')}apiVersion: patchferry/v1
 kind: Baseline
 metadata: { name: everything }
 spec:
@@ -101,7 +154,7 @@ apiVersion: patchferry/v1
 kind: PatchGroup
 metadata: { name: demo }
 spec:
-  baselines: [everything]
+  baselines: ${JSON.stringify(baselines)}
   windows: [now]
   pollMinutes: 1
 ${more}`;

@@ -5,25 +5,30 @@ import { takeLock } from '#manifests/platform/lock';
 import { runOrThrow } from '#manifests/platform/process';
 import { debianMirrors } from './apt-sources.ts';
 
+/** Of the hosts of Debian that most tests use. */
+const DEBIAN = [
+  'systemd',
+  'systemd-sysv',
+  'dbus',
+  'openssl',
+  'curl',
+  'nginx-light',
+  'openssh-server',
+  'python3',
+  'git',
+  'iputils-ping',
+  'libcap2-bin',
+  'btrfs-progs',
+  'debian-archive-keyring',
+  'libatomic1', // Node needs it, beside what every Debian has (libc6, libstdc++6)
+] as const;
+
 /** What a host has beyond the essential packages. */
 const INCLUDE = {
   /** Several of these have security updates waiting. */
-  debian: [
-    'systemd',
-    'systemd-sysv',
-    'dbus',
-    'openssl',
-    'curl',
-    'nginx-light',
-    'openssh-server',
-    'python3',
-    'git',
-    'iputils-ping',
-    'libcap2-bin',
-    'btrfs-progs',
-    'debian-archive-keyring',
-    'libatomic1', // Node needs it, beside what every Debian has (libc6, libstdc++6)
-  ],
+  debian: DEBIAN,
+  /** With the distribution's own updater, and what lets the clock of a service jump. */
+  attended: [...DEBIAN, 'unattended-upgrades', 'libfaketime'],
   /** Programs of an RPM host. Debian builds the same dnf and rpm; what they install comes from a repository of our own (rpm/). */
   rpm: [
     'systemd',

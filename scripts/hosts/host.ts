@@ -131,6 +131,31 @@ export class TestHost {
     return result.stdout;
   }
 
+  /** Takes the line down as a pulled cable does, or up again. */
+  async line(state: 'down' | 'up'): Promise<void> {
+    await runOrThrow('ip', ['link', 'set', this.#link, state], { timeoutMs: COMMAND_MS });
+  }
+
+  /** Bytes that went over the line since the host was made. */
+  traffic(): { down: number; up: number } {
+    const count = (name: string) => Number(fs.readFileSync(`/sys/class/net/${this.#link}/statistics/${name}`, 'utf8'));
+    return { down: count('tx_bytes'), up: count('rx_bytes') };
+  }
+
+  /** Lets no more than so many kbit a second through, each way; null: as much as goes. */
+  async thin(kbit: number | null): Promise<void> {
+    const ends = [
+      { netns: [] as string[], dev: this.#link },
+      { netns: ['-n', this.#namespace], dev: 'line0' },
+    ];
+    const limit = kbit === null ? [] : ['rate', `${kbit}kbit`, 'burst', '8k', 'latency', '400ms'];
+    for (const { netns, dev } of ends) {
+      const words =
+        kbit === null ? ['qdisc', 'del', 'dev', dev, 'root'] : ['qdisc', 'replace', 'dev', dev, 'root', 'tbf', ...limit];
+      await runOrThrow('tc', [...netns, ...words], { timeoutMs: COMMAND_MS });
+    }
+  }
+
   /** Copies a file of ours into the host. */
   install(from: string, to: string, mode = 0o755): void {
     const path = join(this.root, to);
