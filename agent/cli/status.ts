@@ -181,7 +181,7 @@ function relayRows({ relays, used, why }: ReturnType<Agent['relays']['report']>)
   if (relays.length === 0) return [['relay', 'none is known']];
   const shown = relays
     .slice(0, RELAYS_SHOWN)
-    .map((relay, index): [string, string] => [index === 0 ? 'relay' : '', relayLine(relay, why)]);
+    .map((relay, index): [string, string] => [index === 0 ? 'relay' : '', relayLine(relay, why, used)]);
   const more = relays.length > RELAYS_SHOWN ? [['', `and ${relays.length - RELAYS_SHOWN} more`] as [string, string]] : [];
   const other =
     used === null || relays.some(({ relay }) => relay === used) ? [] : [['', `used last: ${used}`] as [string, string]];
@@ -189,8 +189,9 @@ function relayRows({ relays, used, why }: ReturnType<Agent['relays']['report']>)
 }
 
 /** One relay: why it is first, how fast it was, what went wrong last. */
-function relayLine(relay: RelayReport, why: string): string {
+function relayLine(relay: RelayReport, why: string, used: string | null): string {
   const known = [
+    ...(relay.relay === used ? ['used last'] : []),
     ...(relay.first ? [why] : []),
     ...(relay.bytesPerSecond === null ? [] : [`${formatBytes(relay.bytesPerSecond)}/s`]),
     ...(relay.lastGood === null ? ['has not answered yet'] : [`good at ${relay.lastGood}`]),

@@ -100,8 +100,8 @@ describe('runs that can be taken back', () => {
     assert.deepEqual(kept.slice(0, 4), [true, many, many, many]);
     assert.deepEqual(versions(), ['4.0.0', '5.0.0']);
     const { out } = await host.agent(['history']);
-    assert.match(out, /committed.*\(can be taken back until \d{4}-/);
-    assert.match(out, /\(cannot be taken back: more than 1 runs/);
+    assert.match(out, /committed.*; can be taken back until \d{4}-/);
+    assert.match(out, /; cannot be taken back: more than 1 runs/);
   });
 
   test('policy that wants no way back: plan, status, result and history say so; the older ones are given up', async () => {

@@ -142,7 +142,7 @@ test('an agent reads plain static hosting and posts to a relay: the hosting is n
     assert.equal(ran.code, 0, ran.out + ran.err);
     assert.equal(host.tool(), release.content);
     const status = await host.agent(['status']);
-    assert.match(status.out, new RegExp(`relay +http://127\\.0\\.0\\.1:${port}\\n`));
+    assert.match(status.out, new RegExp(`relay +http://127\\.0\\.0\\.1:${port}: used last;`));
     assert.match(status.out, /takes no results/);
   }
   await until('results', 30, () => (results().length >= 4 ? true : undefined));

@@ -96,7 +96,10 @@ describe('a site is halted by hand at its relay', () => {
     assert.equal(ran.exit, 4, ran.out + ran.err);
     assert.match(host.tool() ?? '', /1\.0\.0/, 'nothing was installed');
     const status = await host.agent('status');
-    assert.match(status.out, /halt ward-7\/operations .*theatre in use.*signed by site ward-7, not by the publisher/);
+    assert.match(
+      status.out,
+      /^.* is halted[\s\S]*Halt ward-7\/operations .*theatre in use.*signed by site ward-7, not by the publisher/,
+    );
     assert.match(status.out, /last run .*committed/, 'no run was begun');
     host.settings({ relays: [running[2]?.url] });
     assert.equal((await host.agent('once')).exit, 4, 'at the other relay as well');
