@@ -1,7 +1,7 @@
 // Prose on a terminal of 80 columns, in a pipe, and without colours.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { facts, hanging, moment, paint, screenOf } from './screen.ts';
 
 const TERMINAL = { isTTY: true, columns: 80 };
