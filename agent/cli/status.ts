@@ -106,7 +106,9 @@ async function describe(agent: Agent, screen: Screen): Promise<Outcome> {
     ['last run', run === undefined ? 'none' : lastRunText(run)],
     ...oldRoots(journal).flatMap(({ root, since }): [string, string][] => {
       const keptUntil = utcSeconds(since + settings.waysBack.days * 86_400_000);
-      return root === null ? [] : [['old root', `${root.name} (${root.id}) is kept until ${keptUntil}, or until room is short`]];
+      return root === null
+        ? []
+        : [['old root', `${root.name} (${root.id}) is kept until ${keptUntil}, or until room is short`]];
     }),
     ['way back', wayBackText(agent, view.group, run)],
     ['outbox', out === undefined ? '-' : outboxText(out)],
