@@ -83,7 +83,7 @@ export class TestHost {
       `--network-namespace-path=/run/netns/${this.#namespace}`,
     );
     if (this.#mount !== undefined) args.push(`--bind=${this.#mount.device}`);
-    this.#machine = await launch('systemd-nspawn', args, { logFile: this.#log });
+    this.#machine = await launch('systemd-nspawn', args, { logFile: this.#log, env: nspawnEnvironment(this.root) });
     this.#name = nameOf(this.#machine.pid);
     this.#holdings.add('machines', this.#name);
     const until = performance.now() + BOOT_MS;
@@ -212,6 +212,16 @@ export class TestHost {
     this.#name = undefined;
     this.#init = undefined;
   }
+}
+
+/** systemd 258 and later starts on the unified hierarchy of control groups alone, which nspawn gives only when told. */
+function nspawnEnvironment(root: string): Record<string, string> {
+  const ours = Object.fromEntries(
+    Object.entries(process.env).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])),
+  );
+  const libraries = fs.globSync('usr/lib/*/systemd/libsystemd-shared-*.so', { cwd: root });
+  const version = Number(/-(\d+)[^/]*$/.exec(libraries[0] ?? '')?.[1] ?? 0);
+  return version < 258 ? ours : { ...ours, SYSTEMD_NSPAWN_UNIFIED_HIERARCHY: '1' };
 }
 
 /** Three numbers of a /24 in our own range that no interface here uses. */
