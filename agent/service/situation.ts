@@ -13,6 +13,8 @@ import { notNow } from './payloads.ts';
 import type { WaitingFacts } from './waiting.ts';
 
 const NOTE_BYTES = 200;
+/** Of the reasons for a reboot; the result has all. */
+const EVIDENCE_SHOWN = 2;
 
 /** Whether a living process holds the agent's lock, by the note beside it. */
 function isAtWork(lock: string): boolean {
@@ -36,11 +38,11 @@ function rebootOf(agent: Agent, { group }: PolicyView, inventory: Inventory): Wa
   const { journal, settings, hands } = agent;
   const owed = journal.runs.memory().installedByUs.some(({ rebootNeeded, boot }) => rebootNeeded && boot === inventory.bootId);
   if (!owed) return null;
-  const seen = journal.runs.history(1)[0]?.body?.rebootNeeded.evidence ?? [];
-  const evidence = [...new Set([...hands.rebootEvidence(inventory), ...seen])];
+  const now = hands.rebootEvidence(inventory);
+  const evidence = now.length > 0 ? now : (journal.runs.history(1)[0]?.body?.rebootNeeded.evidence ?? []);
   const again = askAgainAt(agent);
   return {
-    evidence: evidence.length === 0 ? ['an earlier run says so'] : evidence.slice(0, 3),
+    evidence: evidence.length === 0 ? ['an earlier run says so'] : evidence.slice(0, EVIDENCE_SHOWN),
     allowed: settings.allowReboot && (group?.reboot ?? 'never') !== 'never',
     heldUp: again === null ? null : `no relay has given it a turn yet; it asks again at ${utcSeconds(again)}`,
   };

@@ -22,6 +22,7 @@ function decided(change: Partial<Evaluation>): Evaluation {
     rollbackWaits: null,
     compliant: true,
     mayReboot: true,
+    counts: { ROLLED_BACK: 0 },
     ...change,
     window,
     windows: { download: window, install: window, reboot: window },
@@ -47,6 +48,7 @@ const BASE: WaitingFacts = {
 };
 const install = wanted('install', '1 patch to install now', null);
 const halts = [{ name: 'freeze', stops: ['install' as const], says: 'halt freeze stops it: cranes are moving' }];
+const TAKEN_BACK = { ROLLED_BACK: 1 } as unknown as Evaluation['counts'];
 const run = { id: RUN, state: 'Install', reboots: false };
 const pause = { until: NOW + 900_000, says: 'script count: ended with 1', run: RUN };
 const need = { evidence: ['kernel 6.1-1 runs, 6.1-2 is installed'], allowed: true, heldUp: null };
@@ -137,9 +139,16 @@ const rows: {
   },
   {
     kind: 'taken-back',
-    facts: { evaluation: wanted('nothing', 'this very set was taken back', null) },
+    facts: { evaluation: wanted('nothing', 'this very set was taken back', null, { install: [], counts: TAKEN_BACK }) },
     head: /taken back/,
     next: /--retry/,
+    mood: 'hands',
+  },
+  {
+    kind: 'attention',
+    facts: { evaluation: wanted('nothing', 'no window is to come', null, { window: shut }) },
+    head: /no window to come/,
+    next: /plan/,
     mood: 'hands',
   },
   {

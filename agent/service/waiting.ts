@@ -165,7 +165,7 @@ const EXPLAIN = `${AGENT} plan says what comes when, and what holds it back`;
 function policy(facts: WaitingFacts): Waiting {
   const { evaluation, pause, payloads, reboot, at, hardExpired } = facts;
   if (evaluation === null) return make('nothing', 'well', 'waits for nothing')([], []);
-  const { next, install, rollback, rollbackWaits, halts, window, compliant } = evaluation;
+  const { next, install, rollback, rollbackWaits, halts, window, compliant, counts } = evaluation;
   const says = sentence(next.says);
   const nextAt = next.at === null ? null : Date.parse(next.at);
   if (rollback !== null)
@@ -212,12 +212,14 @@ function policy(facts: WaitingFacts): Waiting {
       [EXPLAIN, `${AGENT} window list shows the openings`],
       nextAt,
     );
-  if (install.length > 0 && next.action === 'nothing')
+  if (install.length === 0 && next.action === 'nothing' && counts.ROLLED_BACK > 0)
     return make(
       'taken-back',
       'hands',
-      next.says.includes('taken back') ? 'was taken back to what it was' : 'has no window to come',
+      'was taken back to what it was',
     )([says], [`${AGENT} history shows the runs`, `${AGENT} once --retry tries the same set again`]);
+  if (install.length > 0 && next.action === 'nothing')
+    return make('attention', 'hands', 'has no window to come')([says], [EXPLAIN, 'ask the publisher for a window']);
   if (reboot !== null) return waitsForReboot(reboot, evaluation);
   if (install.length > 0 || (next.action === 'wait' && !compliant))
     return make('held-back', 'waits', 'waits')([says], [EXPLAIN], nextAt);

@@ -148,7 +148,7 @@ export class TestHost {
       { netns: [] as string[], dev: this.#link },
       { netns: ['-n', this.#namespace], dev: 'line0' },
     ];
-    const limit = kbit === null ? [] : ['rate', `${kbit}kbit`, 'burst', '8k', 'latency', '400ms'];
+    const limit = kbit === null ? [] : ['rate', `${kbit}kbit`, 'burst', '2k', 'latency', '400ms'];
     for (const { netns, dev } of ends) {
       const words =
         kbit === null ? ['qdisc', 'del', 'dev', dev, 'root'] : ['qdisc', 'replace', 'dev', dev, 'root', 'tbf', ...limit];
