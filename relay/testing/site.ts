@@ -109,7 +109,10 @@ export async function sampleSite(folder: string, now = Date.now()): Promise<Samp
   // The inbox folder is not there: these wait, but for those that went on while it was.
   fs.mkdirSync(`${folder}/home`);
   for (const sequence of [1, 2]) if (acked !== undefined) await post('/inbox/results', acked.result(sequence));
-  while ((await relay.forward()).delivered === 0 && fs.readdirSync(`${folder}/home`).length === 0);
+  const arrived = () =>
+    fs.readdirSync(`${folder}/home`, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.pfe'));
+  while (arrived().length < 2) await relay.forward();
+  await relay.forward(); // the one that brought them has ended, too
   fs.rmSync(`${folder}/home`, { recursive: true });
   for (const [index, agent] of agents.slice(0, 4).entries())
     for (let sequence = 3; sequence <= 3 + index; sequence += 1) await post('/inbox/results', agent.result(sequence));
