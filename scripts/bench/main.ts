@@ -1,7 +1,7 @@
 // Runs benchmarks and writes what they found, with the machine's facts, to bench-results/.
 // Usage: npm run bench [-- NAME …]; a benchmark is a file here that exports `name` and `bench`.
 import * as fs from 'node:fs';
-import { arch, cpus, platform, release, totalmem } from 'node:os';
+import { arch, cpus, loadavg, platform, release, totalmem } from 'node:os';
 import { join, resolve } from 'node:path';
 import { utcSeconds } from '#manifests/platform/clock';
 import { writeFileAtomic } from '#manifests/platform/files';
@@ -58,10 +58,13 @@ process.stdout.write(
 );
 for (const one of known.filter(({ name }) => asked.length === 0 || asked.includes(name))) {
   process.stdout.write(`\n${one.name}\n`);
+  const before = loadavg()[0] ?? 0;
   const { rows } = await one.bench();
   process.stdout.write(table(rows));
+  const load = { before: Number(before.toFixed(2)), after: Number((loadavg()[0] ?? 0).toFixed(2)) };
+  process.stdout.write(`load average ${load.before} before, ${load.after} after\n`);
   const at = utcSeconds(Date.now());
-  const result = { schema: 'patchferry/bench', schemaVersion: 1, name: one.name, at, machine, rows };
+  const result = { schema: 'patchferry/bench', schemaVersion: 1, name: one.name, at, machine, load, rows };
   writeFileAtomic(
     join(PROJECT, 'bench-results', `${one.name}-${at.replaceAll(':', '')}.json`),
     `${JSON.stringify(result, null, 2)}\n`,

@@ -4,9 +4,10 @@ import * as fs from 'node:fs';
 import * as os from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import * as vm from 'node:vm';
 import { run } from '#manifests/platform/process';
 import { closedSite } from '../test/closed-site.ts';
-import { bundle, COMPONENTS, copySevenZip } from './binaries.ts';
+import { bundle, COMPONENTS, copySevenZip, programAndCache } from './binaries.ts';
 
 /** The user id that every system keeps for nobody. */
 const NOBODY = '65534';
@@ -19,6 +20,18 @@ for (const component of COMPONENTS) {
     const help = await run(process.execPath, [file, '--help'], { timeoutMs: 60_000, cwd: folder });
     assert.equal(help.code, 0, help.stderr);
     assert.match(help.stdout, new RegExp(`Usage: (?:patchferry-)?${component}`));
+  });
+}
+
+for (const component of COMPONENTS) {
+  test(`what a binary of ${component} carries: a program of one byte a character, and a cache that V8 takes`, async () => {
+    const { program, cache } = await programAndCache(component, folder, process.execPath);
+    const cachedData = fs.readFileSync(cache);
+    const source = fs.readFileSync(program, 'latin1');
+    const script = new vm.Script(source, { cachedData, importModuleDynamically: vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER });
+    assert.equal(script.cachedDataRejected, false);
+    const cold = new vm.Script(source).createCachedData();
+    assert.ok(cachedData.length > cold.length * 1.2, 'it has the functions that ran');
   });
 }
 

@@ -99,7 +99,9 @@ export async function startNginx(folder: string, mirror: string, relay: string):
       socket.end();
     });
   }
-  return { url: `http://127.0.0.1:${port}`, pid: 0, stop };
+  const master = fs.readFileSync(join(folder, 'nginx.pid'), 'utf8').trim();
+  const [worker] = fs.readFileSync(`/proc/${master}/task/${master}/children`, 'latin1').split(' ');
+  return { url: `http://127.0.0.1:${port}`, pid: Number(worker), stop };
 }
 
 /** Runs the load generator as a process of its own. @param seconds undefined sends each request once */
@@ -185,6 +187,12 @@ export async function countingLine(
   await new Promise((done) => server.once('listening', done));
   const { port: here } = server.address() as net.AddressInfo;
   return { url: `http://127.0.0.1:${here}`, up: () => up, down: () => down, close: () => server.close() };
+}
+
+/** Microseconds of processor time a process has used (user and system), to 10 ms; proc(5). */
+export function processorTime(pid: number): number {
+  const fields = fs.readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1]?.split(' ') ?? [];
+  return (Number(fields[11]) + Number(fields[12])) * 10_000; // USER_HZ is 100 on every Linux that Node runs on
 }
 
 /** Private memory of a process, MiB. */
