@@ -137,7 +137,7 @@ export async function undoLast(
     installed: row.data.installed,
     ways: row.data.ways,
     touched: true,
-    undoes: row.id,
+    undoes: row.data.undoes ?? row.id, // a rollback that failed is tried again for the run that it was about
     error: asRunError(
       recalled === undefined
         ? fault('by-hand', `run ${row.id} was taken back by the host's owner`)

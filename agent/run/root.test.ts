@@ -120,6 +120,11 @@ test('trap 12: a root that is not well after the boot is switched back, loudly, 
   assert.deepEqual(roots.gone, ['new']);
   assert.deepEqual(oldRoots(fake.world.journal), []);
   assert.equal(fake.world.journal.ways.kept().length, 1, 'it can still be taken back');
+  fake.faults.audit = 'ok';
+  const inPlace = ended(await undoLast(fake.world));
+  assert.equal(chain(inPlace), 'Rollback Failed');
+  assert.deepEqual([inPlace.outcome, roots.runs, version(roots)], ['rolled-back', 'old', '1.0']);
+  assert.equal(fake.world.journal.ways.kept().length, 0);
 });
 
 test('S34 deaths while it is switched back', async () => {
@@ -176,6 +181,13 @@ describe('by policy', () => {
     assert.equal(ended(end).outcome, 'rolled-back');
     assert.ok(roots.fake.acts.includes('reboot'));
     assert.deepEqual([roots.runs, version(roots)], ['new', '1.0']);
+  });
+
+  test('by hand its owner says what he wants: without --whole-root it is in place', async () => {
+    const roots = await installed(group);
+    roots.fake.allowReboot = true;
+    assert.equal(chain(ended(await undoLast(roots.fake.world))), 'Rollback Failed');
+    assert.deepEqual([roots.runs, version(roots)], ['old', '1.0']);
   });
 
   for (const [what, allowReboot, obstacle, says] of [

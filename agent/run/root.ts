@@ -51,7 +51,8 @@ export async function rootInstead(
   attempt: Attempt,
 ): Promise<{ kind: 'in-place' } | { kind: 'whole'; work: RootWork } | { kind: 'stuck'; says: string }> {
   const { id, data, world } = attempt;
-  if (data.root === undefined && data.group?.rollback === 'whole-root') {
+  const byHand = data.error?.code === 'run.by-hand'; // its owner says what he wants
+  if (data.root === undefined && !byHand && data.group?.rollback === 'whole-root') {
     const found = await findRoot(attempt);
     const why = 'says' in found ? found.says : await rebootsNot(attempt); // nobody is there to boot it
     if (why !== undefined) say(attempt, `in place, not the whole root: ${why}`);
@@ -194,6 +195,7 @@ export async function verifyRoot(attempt: Attempt): Promise<Came> {
     world.journal.runs.save(id, data);
     return { on: 'failed', says: wrong };
   }
+  await whole.settle?.(root.pair, contextOf(attempt));
   data.rollback = 'done';
   keepOldRoot(world.journal, root.id, root.pair.from);
   const says = `the whole root is as before: ${root.pair.to.name} (${runs}) in place of ${root.pair.from.id}, which is kept`;

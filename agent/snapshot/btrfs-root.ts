@@ -7,7 +7,7 @@ import { fault } from './copy.ts';
 import { type RootChoice, rootChoice, runningRoot } from './root-choice.ts';
 import { scopeRoots } from './scope.ts';
 import { folderOf, listStore } from './store.ts';
-import { carriedPaths, carryPaths, elsewhere, type WholeRoot } from './whole-root.ts';
+import { carriedPaths, carryPaths, elsewhere, IN_PLACE, kernelsIn, type WholeRoot } from './whole-root.ts';
 
 const COMMAND_MS = 5 * 60_000;
 
@@ -92,40 +92,49 @@ async function below(context: HostContext, path: string): Promise<Subvolume[]> {
   return all.filter((one) => one.path.startsWith(`${path}/`)).toSorted((a, b) => b.path.length - a.path.length);
 }
 
+/** Folders of the running root that are subvolumes of others, as systemd makes `/var/lib/machines` (tmpfiles.d(5), `Q`). */
+async function innerFolders(context: HostContext, root: string): Promise<string[]> {
+  const list = readSubvolumes(await must(context, 'btrfs', 'subvolume', 'list', '-o', '/'));
+  return list.flatMap(({ path }) => {
+    const inner = path.startsWith(`${root}/`) ? path.slice(root.length) : path;
+    return inner.startsWith('/.patchferry/way-back/') ? [] : [inner];
+  });
+}
+
+/** A snapshot has a folder that nothing can be put into where the root has a subvolume: a common, empty one takes its place. */
+function placeFolder(from: string, to: string): void {
+  const { mode, uid, gid } = fs.statSync(from);
+  if (!fs.existsSync(to)) return; // it came later
+  fs.rmdirSync(to);
+  fs.mkdirSync(to, { mode: mode & 0o7777 });
+  fs.chownSync(to, uid, gid);
+  fs.chmodSync(to, mode & 0o7777);
+}
+
 async function removeSubvolume(context: HostContext, path: string): Promise<void> {
   if (!fs.existsSync(atTop(path))) return;
   const nested = await below(context, path);
-  const foreign = nested.filter((one) => !one.path.startsWith(`${path}/.patchferry/`));
+  const foreign = nested.filter(
+    (one) => !one.path.startsWith(`${path}/.patchferry/`) && fs.readdirSync(atTop(one.path)).length > 0,
+  );
   if (foreign.length > 0)
     throw fault('snapshot', `${path} holds subvolumes that are not patchferry's: ${foreign.map((one) => one.path).join(', ')}`);
   for (const one of [...nested.map((each) => each.path), path])
     await must(context, 'btrfs', 'subvolume', 'delete', '--commit-after', atTop(one));
 }
 
-/** Name, size and time of the kernels and initial RAM disks of a tree. */
-function kernels(boot: string): string {
-  const names = fs.existsSync(boot) ? fs.readdirSync(boot).filter((name) => /^(?:vmlinu|initr)/.test(name)) : [];
-  const row = (name: string) => {
-    const { size, mtimeMs } = fs.statSync(join(boot, name));
-    return `${name} ${size} ${mtimeMs}`;
-  };
-  return names.toSorted().map(row).join('\n');
-}
-
 /** Why /boot would not fit the root that is put back; undefined when it does. */
 function bootObstacle(context: HostContext, choice: Extract<RootChoice, { ok: true }>, id: string): string | undefined {
-  const now = kernels(reach(context, '/boot'));
+  const now = kernelsIn(reach(context, '/boot'));
   const place = folderOf(STORE, id);
   const own = fs.statSync('/boot', { throwIfNoEntry: false })?.dev !== fs.statSync('/').dev && fs.existsSync('/boot');
   if (!own && choice.method === 'name') return undefined; // the boot loader finds it by the same name
-  const was = kernels(own ? join(place, 'saved/files/boot') : join(place, 'root/boot'));
+  const was = kernelsIn(own ? join(place, 'saved/files/boot') : join(place, 'root/boot'));
   if (now === was) return undefined;
   return own
     ? '/boot is a file system of its own and its kernels are not those of the way back'
     : 'the kernels in /boot are not those of the way back, and a boot loader reads /boot by its path in the old root';
 }
-
-const IN_PLACE = '; `rollback` without --whole-root puts back in place what the run changed';
 
 export const btrfsRoot: WholeRoot = {
   async assess(id, context) {
@@ -134,12 +143,9 @@ export const btrfsRoot: WholeRoot = {
     if (!choice.ok) return no(choice.says);
     const away = elsewhere(context, scopeRoots(context));
     if (away !== undefined) return no(away);
-    const inner = readSubvolumes(await must(context, 'btrfs', 'subvolume', 'list', '-o', '/'));
-    const foreign = inner.filter(({ path }) => !/\/\.patchferry\/way-back\/[^/]+\/root$/.test(path));
+    const foreign = (await innerFolders(context, choice.path)).filter((path) => fs.readdirSync(path).length > 0);
     if (foreign.length > 0)
-      return no(
-        `subvolumes in the root would stay behind in the old one: ${foreign.map(({ path }) => path).join(', ')}`.slice(0, 400),
-      );
+      return no(`subvolumes in the root would stay behind in the old one: ${foreign.join(', ')}`.slice(0, 400));
     if (choice.method === 'name' && !EXCHANGERS.some(({ program }) => fs.existsSync(program)))
       return no(
         'the root is found by its name, and this host has nothing (exch, perl, python3) that exchanges two names in one step',
@@ -159,6 +165,7 @@ export const btrfsRoot: WholeRoot = {
         throw fault('snapshot', `${to} is started from, it is not made anew`);
       await removeSubvolume(context, to);
       await must(context, 'btrfs', 'subvolume', 'snapshot', atTop(join(path, STORE, id, 'root')), atTop(to));
+      for (const inner of await innerFolders(context, path)) placeFolder(inner, atTop(join(to, inner)));
       const made = (await must(context, 'btrfs', 'inspect-internal', 'rootid', atTop(to))).trim();
       return { method: choice.method, from: { id: runs, name: path }, to: { id: made, name: to } };
     });

@@ -66,7 +66,7 @@ describe('restored from the tree of a snapshot that is a stand-in', { skip }, ()
         }
         return line.endsWith(' /') ? 'rpool/ROOT/debian\t21474836480\n' : '';
       });
-      return zfsDriver({ command, isZfs: () => true });
+      return zfsDriver({ command, isZfs: () => true, cmdline: () => '', carry: async () => undefined });
     },
   };
 

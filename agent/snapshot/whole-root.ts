@@ -2,7 +2,7 @@
 // restores (wayback.ts) are the rule; this is for where everything on the root is to be as it was.
 import * as fs from 'node:fs';
 import { dirname, join } from 'node:path';
-import { type HostContext, hostCommand, lastWords, reach } from '../packages/index.ts';
+import { type HostContext, hostCommand, lastWords, reach, seenByHost } from '../packages/index.ts';
 import { fault } from './copy.ts';
 
 const COPY_MS = 60 * 60_000;
@@ -41,6 +41,8 @@ export interface WholeRoot {
   switchTo(pair: RootPair, to: 'from' | 'to', context: HostContext): Promise<void>;
   /** The root that runs now, and the one that the next boot starts from: ids. */
   look(pair: RootPair, context: HostContext): Promise<{ readonly runs: string; readonly next: string }>;
+  /** The root that was switched to is well and stays: what its kind still has to do. */
+  settle?(pair: RootPair, context: HostContext): Promise<void>;
   /** Removes a root that neither runs nor is to be started from: `id`, or (null) what an unfinished `make` of this run left. */
   discard(run: string, id: string | null, context: HostContext): Promise<void>;
 }
@@ -52,6 +54,19 @@ const IDENTITY = ['/etc/machine-id', '/etc/hostname', '/etc/adjtime', '/etc/reso
 export function carriedPaths(context: Pick<HostContext, 'ownPaths'>): string[] {
   return [...IDENTITY, '/etc/patchferry', ...(context.ownPaths ?? [])];
 }
+
+/** Name, size and time of the kernels and initial RAM disks in a folder. */
+export function kernelsIn(boot: string): string {
+  const names = fs.existsSync(boot) ? fs.readdirSync(boot).filter((name) => /^(?:vmlinu|initr)/.test(name)) : [];
+  const row = (name: string) => {
+    const { size, mtimeMs } = fs.statSync(join(boot, name));
+    return `${name} ${size} ${mtimeMs}`;
+  };
+  return names.toSorted().map(row).join('\n');
+}
+
+/** Said wherever the whole root is refused. */
+export const IN_PLACE = '; `rollback` without --whole-root puts back in place what the run changed';
 
 /** What of a host is not in its root's snapshot and yet would have to be; in words. Undefined: nothing. */
 export function elsewhere(context: HostContext, roots: readonly string[]): string | undefined {
@@ -72,7 +87,8 @@ export async function carryPaths(context: HostContext, paths: readonly string[],
     fs.rmSync(there, { recursive: true, force: true });
     if (stat === undefined) continue;
     fs.mkdirSync(dirname(there), { recursive: true, mode: 0o755 });
-    const args = ['--archive', '--reflink=auto', '--one-file-system', '--no-target-directory', '--', live, there];
+    const names = [live, there].map((each) => seenByHost(context, each));
+    const args = ['--archive', '--reflink=auto', '--one-file-system', '--no-target-directory', '--', ...names];
     const result = await hostCommand(context, 'cp', args, { timeoutMs: COPY_MS });
     if (result.code !== 0) throw fault('copy', `carrying ${path} over: ${lastWords(result, 500)}`, { where: path });
   }

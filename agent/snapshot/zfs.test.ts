@@ -13,7 +13,13 @@ const FREE = { [DATASET]: 'rpool/ROOT/debian\t21474836480\n' };
 function play(answers: Record<string, Answer>, isZfs = true, programs = ['zfs']) {
   const tree = smallTree(programs);
   const played = playedCommand((line) => answers[line] ?? '');
-  return { ...tree, asked: played.asked, way: snapshotWay(zfsDriver({ command: played.command, isZfs: () => isZfs })) };
+  return {
+    ...tree,
+    asked: played.asked,
+    way: snapshotWay(
+      zfsDriver({ command: played.command, isZfs: () => isZfs, cmdline: () => '', carry: async () => undefined }),
+    ),
+  };
 }
 
 test('rows as scripts get them', () => {

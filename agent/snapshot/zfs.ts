@@ -5,6 +5,8 @@ import { type HostContext, hostCommand, lastWords, reach } from '../packages/ind
 import { fault } from './copy.ts';
 import { type SnapshotDriver, snapshotWay } from './snapshots.ts';
 import { fileStore } from './store.ts';
+import { carryPaths } from './whole-root.ts';
+import { type ZfsMachine, zfsRoot } from './zfs-root.ts';
 
 /** ZFS_SUPER_MAGIC, as statfs(2) gives it. */
 const ZFS_MAGIC = 0x2fc12fc1;
@@ -23,13 +25,9 @@ export function readRows(text: string): string[][] {
     .map((line) => line.split('\t'));
 }
 
-interface Machine {
-  readonly command: typeof hostCommand;
-  readonly isZfs: (context: HostContext) => boolean;
-}
-
 /** The driver over a machine; tests pass a recorded one. */
-export function zfsDriver({ command, isZfs }: Machine): SnapshotDriver {
+export function zfsDriver(machine: ZfsMachine): SnapshotDriver {
+  const { command, isZfs } = machine;
   const zfs = (context: HostContext, ...args: string[]) => command(context, 'zfs', args, { timeoutMs: LIMITS.commandMs });
   const must = async (context: HostContext, ...args: string[]) => {
     const result = await zfs(context, ...args);
@@ -79,9 +77,15 @@ export function zfsDriver({ command, isZfs }: Machine): SnapshotDriver {
       const used = Number((await find(id, context))?.[1] ?? Number.NaN);
       return Number.isFinite(used) ? used : null;
     },
+    wholeRoot: zfsRoot(machine),
   };
 }
 
 export const zfsSnapshot = snapshotWay(
-  zfsDriver({ command: hostCommand, isZfs: (context) => fs.statfsSync(context.root).type === ZFS_MAGIC }),
+  zfsDriver({
+    command: hostCommand,
+    isZfs: (context) => fs.statfsSync(context.root).type === ZFS_MAGIC,
+    cmdline: () => fs.readFileSync('/proc/cmdline', 'utf8'),
+    carry: carryPaths,
+  }),
 );
