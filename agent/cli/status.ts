@@ -12,6 +12,7 @@ import type { RelayReport } from '../poll/index.ts';
 import { NONE_WANTED, oldRoots, oneLine, type RunRow } from '../run/index.ts';
 import {
   type Agent,
+  awaitsOtherRoot,
   decideInput,
   factsOfWaiting,
   fault,
@@ -103,6 +104,14 @@ async function describe(agent: Agent, screen: Screen): Promise<Outcome> {
           ],
         ]),
     ...ownerRows(agent),
+    ...(awaitsOtherRoot(agent)
+      ? [
+          ['root', 'another one from the next boot on, with this agent’s state; until then nothing is written'] as [
+            string,
+            string,
+          ],
+        ]
+      : []),
     ['last run', run === undefined ? 'none' : lastRunText(run)],
     ...oldRoots(journal).flatMap(({ root, since }): [string, string][] => {
       const keptUntil = utcSeconds(since + settings.waysBack.days * 86_400_000);
@@ -143,6 +152,7 @@ async function describe(agent: Agent, screen: Screen): Promise<Outcome> {
       ownerChoice: choiceTold(journal),
       openRun: open === undefined ? null : { id: open.id, state: open.state, resumed: open.resumed },
       lastRun: run?.body ?? null,
+      awaitsOtherRoot: awaitsOtherRoot(agent),
       oldRoots: oldRoots(journal),
       waysBack: { wanted: view.group?.wayBack ?? null, kept: journal.ways.kept().length },
       outbox: out ?? null,

@@ -1,5 +1,5 @@
 // The agent as a whole: opened from settings, one cycle, the service that repeats it, and its unit.
-export { type Agent, diskTrouble, fault, inventoryOf, openAgent, openAgentTrust } from './agent.ts';
+export { type Agent, awaitsOtherRoot, diskTrouble, fault, inventoryOf, openAgent, openAgentTrust } from './agent.ts';
 export { controlsOf } from './controls.ts';
 export { lastCycle, runCycle } from './cycle.ts';
 export { passGate } from './gate.ts';

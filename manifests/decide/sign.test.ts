@@ -8,14 +8,16 @@ function signed(lease: string) {
   const text = `apiVersion: patchferry/v1\nkind: PatchGroup\nmetadata: { name: tills }\nspec:\n  baselines: [b]\n${lease}`;
   const { documents, problems } = readAuthored(text, 'groups.yaml');
   const [group] = documents;
-  if (group?.kind !== 'PatchGroup') return { problems, rebootLease: undefined };
+  if (group?.kind !== 'PatchGroup') return { problems, rebootLease: undefined, back: undefined };
   const parts = { productOf: () => 'debian-12', windowOf: () => undefined };
   const bytes = encodeDocument('group', signedGroup(group, parts, 0));
-  return { problems, rebootLease: decodeDocument('group', bytes, 'group').rebootLease };
+  const { rebootLease, wayBack, rollback } = decodeDocument('group', bytes, 'group');
+  return { problems, rebootLease, back: [wayBack, rollback ?? null] };
 }
 
 test('reboot leases: left out, filled up, and refused where they make no sense', () => {
-  assert.deepEqual(signed(''), { problems: [], rebootLease: undefined });
+  assert.deepEqual(signed('').problems, []);
+  assert.equal(signed('').rebootLease, undefined);
   assert.deepEqual(signed('  rebootLease: {}\n').rebootLease, { slots: 1, minGapMinutes: 0, ttlMinutes: 60 });
   assert.deepEqual(signed('  rebootLease: { slots: 3, minGapMinutes: 10 }\n').rebootLease, {
     slots: 3,
@@ -28,4 +30,12 @@ test('reboot leases: left out, filled up, and refused where they make no sense',
     assert.equal(problem?.line, 6, wrong);
   }
   assert.match(signed('  rebootLease: { slot: 2 }\n').problems[0]?.says ?? '', /did you mean "slots"/);
+});
+
+test('ways back: one is demanded, preferred or not wanted; in place unless the whole root is asked for', () => {
+  assert.deepEqual(signed('').back, ['required', null]);
+  assert.deepEqual(signed('  wayBack: none\n  rollback: in-place\n').back, ['none', null]);
+  assert.deepEqual(signed('  wayBack: preferred\n  rollback: whole-root\n').back, ['preferred', 'whole-root']);
+  assert.match(signed('  rollback: whole\n').problems[0]?.says ?? '', /whole-root/);
+  assert.match(signed('  wayBack: never\n').problems[0]?.says ?? '', /none/);
 });
