@@ -21,7 +21,12 @@ export async function rebootWaits(
   return (await waitsHere(world, data, zone)) ?? (await world.rebootLease?.(data.group));
 }
 
-async function waitsHere(world: RunWorld, data: Pick<RunData, 'group' | 'lane'>, zone: string): Promise<string | undefined> {
+/** The same without asking others. */
+export async function waitsHere(
+  world: RunWorld,
+  data: Pick<RunData, 'group' | 'lane'>,
+  zone: string,
+): Promise<string | undefined> {
   const late = noTime({ world, data }, zone, [], 'reboot');
   if (late !== undefined) return late;
   const hours = data.group?.rebootNotice?.deferHours ?? 0;

@@ -105,6 +105,21 @@ test('switched and not booted yet: nothing is written, whoever tries, and the wa
   assert.equal(ended(await takeUp(fake.world)).outcome, 'rolled-back');
 });
 
+test('killed before the host went down: it is asked to reboot again, and the lease that was given is not noted anew', async () => {
+  const roots = await installed({ reboot: 'if-needed' });
+  const { fake } = roots;
+  fake.allowReboot = true;
+  Object.assign(fake.world, {
+    rebootLease: async () => {
+      fake.world.journal.setMeta('lease', 'given');
+      return undefined;
+    },
+  });
+  assert.equal((await undoLast(fake.world, { wholeRoot: true })).kind, 'rebooting');
+  assert.equal((await takeUp(fake.world))?.kind, 'rebooting');
+  assert.equal(fake.acts.filter((act) => act === 'reboot').length, 2);
+});
+
 test('trap 12: a root that is not well after the boot is switched back, loudly, with the journal of the new one', async () => {
   const roots = await installed();
   const { fake } = roots;

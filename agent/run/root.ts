@@ -5,7 +5,7 @@ import { type Attempt, bad, type Came, healthOf } from './acts.ts';
 import { notAsBefore } from './as-before.ts';
 import { fault, RUN_LIMITS } from './limits.ts';
 import { forgetRoot, keepOldRoot, noteRoot } from './old-roots.ts';
-import { rebootWaits } from './rebooting.ts';
+import { rebootWaits, waitsHere } from './rebooting.ts';
 import { oneLine, type RootWork } from './runs.ts';
 import type { State } from './states.ts';
 
@@ -41,9 +41,9 @@ export async function askForRoot(attempt: Attempt): Promise<void> {
 }
 
 /** Why this agent does not reboot the host by itself now; undefined when it does. */
-async function rebootsNot({ data, world }: Attempt): Promise<string | undefined> {
+async function rebootsNot({ data, world }: Attempt, asks = rebootWaits): Promise<string | undefined> {
   if (!world.allowReboot || (data.group?.reboot ?? 'never') === 'never') return 'this agent may not reboot the host';
-  return rebootWaits(world, data, (await world.hands.inventory()).zone);
+  return asks(world, data, (await world.hands.inventory()).zone);
 }
 
 /** How the state Rollback goes on: in place, by the whole root, or not at all. */
@@ -170,7 +170,7 @@ export async function rootWaitsForBoot(attempt: Attempt, state: State, boot: str
   if (state !== 'RootSwitch' || root === undefined || root.pair === null || data.rebootFrom !== boot) return undefined;
   const { runs, next } = (await wholeOf(attempt)?.look(root.pair, contextOf(attempt))) ?? { runs: '', next: '' };
   if (runs === next || next !== (root.phase === 'back' ? root.pair.from.id : root.pair.to.id)) return undefined;
-  return (await restart(attempt, await rebootsNot(attempt))).says;
+  return (await restart(attempt, await rebootsNot(attempt, waitsHere))).says; // a lease was asked for before, and would be noted
 }
 
 /** The act of RootVerify: by evidence, the package databases, what was to be back, and the group's health checks. */
