@@ -5,8 +5,8 @@ import { FAIL_POINTS } from '../run/index.ts';
 import { makeHost, type TestHost } from './testing/host.ts';
 import { openAll, type Release } from './testing/publisher.ts';
 
-/** A host without root and with own software only never gets to these; machine.test.ts has them. */
-const REBOOTS = FAIL_POINTS.filter((name) => /^(?:Reboot|RollbackReboot)\./.test(name));
+/** A host without root and with own software only never gets to these; ../run/machine.test.ts and ../run/root.test.ts have them. */
+const REBOOTS = FAIL_POINTS.filter((name) => /^(?:Reboot|RollbackReboot|RootSwitch|RootVerify)\./.test(name));
 const UNDOING = FAIL_POINTS.filter((name) => /^(?:Rollback|Failed)\./.test(name));
 /** Commit and Failed end in their own act, so that nothing comes after it. */
 const NEVER = ['Commit.done', 'Failed.done'];
