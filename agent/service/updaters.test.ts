@@ -157,5 +157,18 @@ describe('trap 24: the distribution’s own updater', () => {
 
   test('a removed service gives back what its journal holds; without a journal there is nothing to do', async () => {
     assert.deepEqual(await giveUpdatersBack(join(folder, 'none.sqlite'), 0), { says: [], trouble: [] });
+    const before = states();
+    await careForUpdaters(journal, hands, 'take-over');
+    assert.equal(takenOver(journal).length, 2);
+    const slow = {
+      async switchBack(one: Parameters<typeof switchBack>[0]) {
+        await new Promise((resolve) => setImmediate(resolve)); // as a command of the host takes its time
+        return switchBack(one, ask);
+      },
+    };
+    const { says, trouble } = await giveUpdatersBack(join(folder, 'journal.sqlite'), 0, slow);
+    assert.deepEqual([says.length, trouble], [2, []]);
+    assert.deepEqual(states().toSorted(), before.toSorted());
+    assert.deepEqual(takenOver(journal), []);
   });
 });

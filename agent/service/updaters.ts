@@ -79,10 +79,14 @@ async function giveBack(journal: Journal, hands: Pick<UpdaterHands, 'switchBack'
   return { says, trouble };
 }
 
-/** The same for a service that is removed: opens the journal of its state folder, if there is one. */
-export async function giveUpdatersBack(journalFile: string, now: number): Promise<UpdaterCare> {
+/** The same for a service that is removed: opens the journal of its state folder, if there is one. @param hands for tests */
+export async function giveUpdatersBack(
+  journalFile: string,
+  now: number,
+  hands?: Pick<UpdaterHands, 'switchBack'>,
+): Promise<UpdaterCare> {
   if (!fs.existsSync(journalFile)) return { says: [], trouble: [] };
   const [{ openJournal }, { switchBack }] = await Promise.all([import('../run/index.ts'), import('../prechecks/index.ts')]);
   using journal = openJournal(journalFile, { now });
-  return giveBack(journal, { switchBack: (before) => switchBack(before) });
+  return await giveBack(journal, hands ?? { switchBack: (before) => switchBack(before) }); // the journal stays open until it is done
 }
