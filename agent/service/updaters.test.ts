@@ -157,6 +157,7 @@ describe('trap 24: the distribution’s own updater', () => {
 
   test('a removed service gives back what its journal holds; without a journal there is nothing to do', async () => {
     assert.deepEqual(await giveUpdatersBack(join(folder, 'none.sqlite'), 0), { says: [], trouble: [] });
+    units.set('apt-daily-upgrade.timer', { file: 'enabled', active: 'active', vendor: 'enabled' });
     const before = states();
     await careForUpdaters(journal, hands, 'take-over');
     assert.equal(takenOver(journal).length, 2);
