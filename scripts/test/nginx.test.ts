@@ -1,9 +1,7 @@
 // Real agents and a real nginx: in front of a relay with the configuration that the relay prints, and as plain hosting of the
 // publisher's repository, beside a relay that takes the results.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import * as fs from 'node:fs';
-import * as net from 'node:net';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { silentLog } from '#manifests/platform/log';
@@ -13,47 +11,21 @@ import { startRelay } from '../../relay/run.ts';
 import { nginxConfig } from '../../relay/serve/index.ts';
 import { foldersOf, relaySettings } from '../../relay/settings.ts';
 import { until } from '../fleet/index.ts';
+import { freePort } from './branch.ts';
+import { hasNginx, openNginx } from './web-server.ts';
 
 const closing: (() => unknown)[] = [];
 after(async () => {
   for (const close of closing.toReversed()) await close();
 });
 
-const there = await run('nginx', ['-v'], { timeoutMs: 10_000 }).then(
-  ({ code }) => code === 0,
-  () => false,
-);
-const skip = there ? false : 'nginx is not installed here';
+const skip = (await hasNginx()) ? false : 'nginx is not installed here';
 
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await new Promise((done) => server.once('listening', done));
-  const { port } = server.address() as net.AddressInfo;
-  await new Promise((done) => server.close(done));
-  return port;
-}
-
-/** nginx with one server block, in a folder of its own. @returns its access log */
-async function startNginx(folder: string, block: string, port: number): Promise<string> {
-  fs.mkdirSync(join(folder, 'tmp'), { recursive: true });
-  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path tmp/${name};`);
-  const user = process.getuid?.() === 0 ? 'user root;\n' : '';
-  const log = join(folder, 'access.log');
-  fs.writeFileSync(
-    join(folder, 'nginx.conf'),
-    `${user}worker_processes 1;\npid nginx.pid;\nerror_log stderr error;\nevents { }\nhttp {\naccess_log ${log};\n${temporary.join('\n')}\n${block}\n}\n`,
-  );
-  const child = spawn('nginx', ['-p', folder, '-c', join(folder, 'nginx.conf'), '-g', 'daemon off;'], { stdio: 'ignore' });
-  const ended = new Promise((done) => child.once('close', done));
-  closing.push(() => (child.kill('SIGTERM'), ended));
-  await until('nginx', 30, () =>
-    fetch(`http://127.0.0.1:${port}/`).then(
-      () => true as const,
-      () => undefined,
-    ),
-  );
+const startNginx = async (folder: string, block: string, port: number): Promise<string> => {
+  const { log, stop } = await openNginx(folder, block, port);
+  closing.push(stop);
   return log;
-}
+};
 
 /** A real relay in this process, fed from the host's publisher, and the folder that results end in. */
 async function relayOf(host: TestHost) {
@@ -142,7 +114,7 @@ test('an agent reads plain static hosting and posts to a relay: the hosting is n
     assert.equal(ran.code, 0, ran.out + ran.err);
     assert.equal(host.tool(), release.content);
     const status = await host.agent(['status']);
-    assert.match(status.out, new RegExp(`relay +http://127\\.0\\.0\\.1:${port}: used last;`));
+    assert.match(status.out, new RegExp(`relay +http://127\\.0\\.0\\.1:${port}: used last`));
     assert.match(status.out, /takes no results/);
   }
   await until('results', 30, () => (results().length >= 4 ? true : undefined));
