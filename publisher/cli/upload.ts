@@ -60,12 +60,17 @@ export function uploadCommands(tools: Tools): CommandSpec[] {
               },
             });
             const would = dryRun ? 'would send' : 'sent';
-            const { sent, sentBytes, same, removed, others, timestamp, timestampBefore } = report;
+            const { sent, sentBytes, same, removed, others, timestamp, timestampBefore, conditions } = report;
             return {
               exit: sent === 0 && removed === 0 ? EXIT.current : EXIT.done,
               text: [
                 `${would} ${counted(sent, 'file')}, ${formatBytes(sentBytes)}; ${same} were there`,
                 `timestamp ${timestamp}${timestampBefore === null ? '' : `, there was ${timestampBefore}`}`,
+                ...(conditions === 'ignored'
+                  ? [
+                      'this store does not honour conditional writes: let one publisher at a time upload, what is there was compared before and after',
+                    ]
+                  : []),
                 ...(removed > 0
                   ? [`${dryRun ? 'would remove' : 'removed'} ${counted(removed, 'object')} that the repository does not have`]
                   : []),

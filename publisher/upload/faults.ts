@@ -16,6 +16,8 @@ export const UPLOAD_LIMITS = {
   answerBytes: 8 * 1024 * 1024,
   /** Bytes of the file of credentials. */
   credentialsBytes: 64 * 1024,
+  /** Times that another publisher may be faster at the timestamp. */
+  races: 5,
   /** Objects of a listing. */
   listed: 5_000_000,
 } as const;
@@ -36,6 +38,7 @@ export const fault = defineFaults('upload', {
     exit: EXIT.refused,
     next: 'Another publication went there since: upload from the home that made it, or look how two came to be.',
   },
+  raced: { exit: EXIT.deferred, next: 'Run it again when the other upload has ended; let one publisher at a time upload.' },
   other: { exit: EXIT.refused, next: 'The bucket holds the repository of another root: use another bucket or prefix.' },
   large: { exit: EXIT.usage, next: 'Objects of more than 5 GiB are not uploaded; serve these from a relay.' },
 });

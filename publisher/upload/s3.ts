@@ -40,7 +40,11 @@ export interface S3Store {
   list(): Promise<S3Object[]>;
   /** Undefined when it is not there. */
   get(path: string): Promise<Uint8Array | undefined>;
+  /** The same with its ETag, where the store gives one. */
+  read(path: string): Promise<{ readonly bytes: Uint8Array; readonly etag: string | undefined } | undefined>;
   put(path: string, body: S3Body, headers: Readonly<Record<string, string>>): Promise<void>;
+  /** As `put`, under conditions among the headers; any of these statuses is an answer. */
+  putWhere(path: string, body: S3Body, headers: Readonly<Record<string, string>>, fine: readonly number[]): Promise<number>;
   remove(path: string): Promise<void>;
   close(): Promise<void>;
 }
@@ -52,6 +56,12 @@ export function parsePlace(text: string): S3Place {
   if (match === null || prefix.split('/').some((part) => part === '..' || part === '.'))
     throw fault('place', `${JSON.stringify(text.slice(0, 200))} is no place in an object store`);
   return { bucket: match[1] ?? '', prefix: prefix === '' ? '' : `${prefix}/` };
+}
+
+interface Answer {
+  readonly status: number;
+  readonly bytes: Buffer;
+  readonly etag: string | undefined;
 }
 
 interface Asked {
@@ -72,7 +82,7 @@ export function openS3({ endpoint, bucket, prefix, region, credentials, ca, now,
     headersTimeout: UPLOAD_LIMITS.answerMs,
   });
 
-  async function once({ method, path, query = {}, headers = {}, body }: Asked): Promise<{ status: number; bytes: Buffer }> {
+  async function once({ method, path, query = {}, headers = {}, body }: Asked): Promise<Answer> {
     const bodySha256 = body?.sha256 ?? EMPTY_SHA256;
     const signed = signedHeaders({ method, host: base.host, path, query, headers, bodySha256 }, credentials, region, now());
     const { host: _host, ...sent } = signed;
@@ -91,11 +101,12 @@ export function openS3({ endpoint, bucket, prefix, region, credentials, ca, now,
       if (length > UPLOAD_LIMITS.answerBytes) throw new Error('an answer that is longer than it can be');
       chunks.push(chunk);
     }
-    return { status: answer.statusCode, bytes: Buffer.concat(chunks) };
+    const { etag } = answer.headers;
+    return { status: answer.statusCode, bytes: Buffer.concat(chunks), etag: typeof etag === 'string' ? etag : undefined };
   }
 
   /** Tries again what may be better then: a line that broke, a store that is busy. */
-  async function ask(asked: Asked, fine: readonly number[]): Promise<{ status: number; bytes: Buffer }> {
+  async function ask(asked: Asked, fine: readonly number[]): Promise<Answer> {
     const where = `${base.origin}${asked.path}`;
     for (let tries = 1; ; tries += 1) {
       let says: string;
@@ -133,6 +144,13 @@ export function openS3({ endpoint, bucket, prefix, region, credentials, ca, now,
     async get(path) {
       const { status, bytes } = await ask({ method: 'GET', path: keyOf(path) }, [200, 404]);
       return status === 404 ? undefined : bytes;
+    },
+    async read(path) {
+      const { status, bytes, etag } = await ask({ method: 'GET', path: keyOf(path) }, [200, 404]);
+      return status === 404 ? undefined : { bytes, etag };
+    },
+    async putWhere(path, body, headers, fine) {
+      return (await ask({ method: 'PUT', path: keyOf(path), body, headers }, fine)).status;
     },
     async put(path, body, headers) {
       await ask({ method: 'PUT', path: keyOf(path), body, headers }, [200, 201]);

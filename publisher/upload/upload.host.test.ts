@@ -93,9 +93,18 @@ describe('a real object store', { skip: lacking ?? false }, () => {
     const origin = httpOrigin(`${bucket}/fleet`);
     const reader = openTrust({ folder: join(folder, 'trust'), pinnedRoot: fs.readFileSync(lab.root), now: () => Date.now() });
     assert.equal((await reader.refresh(origin)).changed, false, 'the old one, whole');
-    const noting: S3Store = { ...store, put: (path, ...rest) => (order.push(path), store.put(path, ...rest)) };
+    const noting: S3Store = {
+      ...store,
+      put: (path, ...rest) => (order.push(path), store.put(path, ...rest)),
+      putWhere: (path, ...rest) => (order.push(path), store.putWhere(path, ...rest)),
+    };
     await upload({ repository: lab.repository, store: noting, dryRun: false, prune: false });
-    assert.equal(order.at(-1), 'metadata/timestamp.json');
+    const [asked, last] = order.splice(-2);
+    assert.deepEqual(
+      [asked, last],
+      ['metadata/1.root.json', 'metadata/timestamp.json'],
+      'whether it honours conditions, then the last',
+    );
     assert.equal(new Set(order).size, order.length, 'nothing twice');
     assert.equal((await reader.refresh(origin)).changed, true);
     for (const { path } of reader.targets()) assert.ok((await reader.readTarget(path, origin)).length > 0);

@@ -8,6 +8,7 @@ import { hashInPath, metadataPath } from '#manifests/repository';
 import { TRUST_LIMITS } from '#manifests/trust';
 import { fault, UPLOAD_LIMITS } from './faults.ts';
 import type { S3Body, S3Store } from './s3.ts';
+import { type Conditions, replaceTimestamp } from './timestamp.ts';
 
 export interface UploadOptions {
   readonly repository: string;
@@ -29,6 +30,8 @@ export interface UploadReport {
   readonly others: number;
   readonly timestamp: number;
   readonly timestampBefore: number | null;
+  /** Whether the store honours conditional writes; null when that was not asked, since the timestamp was there. */
+  readonly conditions: Conditions | null;
 }
 
 interface TreeFile {
@@ -79,7 +82,22 @@ export async function upload(options: UploadOptions): Promise<UploadReport> {
     };
     await Promise.all(Array.from({ length: UPLOAD_LIMITS.parallel }, worker));
   }
-  if (stale) await send(timestamp);
+  let conditions: Conditions | null = null;
+  if (stale && !dryRun) {
+    options.signal?.throwIfAborted();
+    const firstRoot = { path: FIRST_ROOT, size: readSmall(repository, FIRST_ROOT).length };
+    const bytes = readSmall(repository, TIMESTAMP);
+    conditions = await replaceTimestamp(
+      store,
+      { path: TIMESTAMP, bytes, version, body: bodyOf(repository, timestamp), headers: headersOf(TIMESTAMP) },
+      { path: FIRST_ROOT, body: bodyOf(repository, firstRoot), headers: headersOf(FIRST_ROOT) },
+      versionOf,
+    );
+  }
+  if (stale) {
+    sentBytes += timestamp.size;
+    options.onBytes?.(sentBytes, total);
+  }
 
   const known = new Set(tree.map(({ path }) => path));
   const others = [...there.keys()].filter((path) => !known.has(path));
@@ -92,6 +110,7 @@ export async function upload(options: UploadOptions): Promise<UploadReport> {
     others: options.prune ? 0 : others.length,
     timestamp: version,
     timestampBefore: versionBefore,
+    conditions,
   };
 }
 
