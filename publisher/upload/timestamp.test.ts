@@ -109,9 +109,7 @@ async function race(kind: Kind, objects: Map<string, Buffer>, order: readonly bo
     ] as const
   ).map(([index, version]) =>
     replaceTimestamp(side(index), timestamp(version), root, versionOf)
-      .catch((error: { code?: string }) =>
-        assert.ok(['upload.older', 'upload.raced'].includes(error.code ?? ''), String(error)),
-      )
+      .catch((error: { code?: string }) => assert.ok(['upload.older', 'upload.raced'].includes(error.code ?? ''), error.code))
       .finally(() => (ended[index] = true)),
   );
   for (let step = 0; !ended.every(Boolean); step += 1) {

@@ -5,7 +5,6 @@ import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { silentLog } from '#manifests/platform/log';
-import { run } from '#manifests/platform/process';
 import { makeHost, type TestHost } from '../../agent/service/testing/host.ts';
 import { startRelay } from '../../relay/run.ts';
 import { nginxConfig } from '../../relay/serve/index.ts';

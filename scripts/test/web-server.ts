@@ -1,8 +1,7 @@
 // A real nginx for tests: one configuration in a folder of its own.
-import { spawn } from 'node:child_process';
 import * as fs from 'node:fs';
 import { join } from 'node:path';
-import { run } from '#manifests/platform/process';
+import { launch, run } from '#manifests/platform/process';
 import { until } from '../fleet/index.ts';
 
 export const hasNginx = (): Promise<boolean> =>
@@ -25,9 +24,12 @@ export async function openNginx(
     join(folder, 'nginx.conf'),
     `${user}worker_processes 1;\npid nginx.pid;\nerror_log stderr error;\nevents { }\nhttp {\naccess_log ${log};\n${temporary.join('\n')}\n${block}\n}\n`,
   );
-  const child = spawn('nginx', ['-p', folder, '-c', join(folder, 'nginx.conf'), '-g', 'daemon off;'], { stdio: 'ignore' });
-  const ended = new Promise((done) => child.once('close', done));
-  const stop = () => (child.kill('SIGTERM'), ended);
+  const words = ['-p', folder, '-c', join(folder, 'nginx.conf'), '-g', 'daemon off;'];
+  const running = await launch('nginx', words, {
+    logFile: join(folder, 'said.log'),
+    env: process.env as Record<string, string>,
+  });
+  const stop = () => (running.kill('SIGTERM'), running.ended);
   await until('nginx', 30, () =>
     fetch(`http://127.0.0.1:${port}/`).then(
       () => true as const,
