@@ -109,7 +109,9 @@ async function race(kind: Kind, objects: Map<string, Buffer>, order: readonly bo
     ] as const
   ).map(([index, version]) =>
     replaceTimestamp(side(index), timestamp(version), root, versionOf)
-      .catch((error: { code?: string }) => assert.ok(['upload.older', 'upload.raced'].includes(error.code ?? ''), error.code))
+      .catch((error: { code?: string }) =>
+        assert.ok(['upload.older', 'upload.raced'].includes(error.code ?? ''), error.code ?? 'no code'),
+      )
       .finally(() => (ended[index] = true)),
   );
   for (let step = 0; !ended.every(Boolean); step += 1) {
