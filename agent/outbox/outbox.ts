@@ -53,6 +53,9 @@ function envelopeName(sequence: number, hash: string): string {
 /** What a web server that only has files answers to a POST. */
 const NO_POSTS: readonly number[] = [404, 405, 501];
 
+/** Codes by which a relay refuses one result for what it is, and no other. */
+const ALONE: readonly string[] = ['inbox.dropped', 'inbox.malformed', 'inbox.kind', 'serve.too-large'];
+
 const ENVELOPE_BYTES = 64 * 1024 * 1024;
 
 export function openOutbox({ journal, folder, keys, failPoint }: OutboxOptions): Outbox {
@@ -71,7 +74,10 @@ export function openOutbox({ journal, folder, keys, failPoint }: OutboxOptions):
     }
   };
 
-  /** Sends these results, in order, to the first relay that takes them; what one does not take, the next one is asked for. */
+  /**
+   * Sends these results, in order, to the first relay that takes them; what one does not take, the next one is asked for. A result
+   * that is refused for what it is itself (a full relay dropped it before, say) holds none behind it up.
+   */
   async function send(
     rows: readonly ResultRow[],
     relays: readonly Origin[],
@@ -79,33 +85,38 @@ export function openOutbox({ journal, folder, keys, failPoint }: OutboxOptions):
     signal: AbortSignal | undefined,
     onNoPosts: ((relay: Origin) => void) | undefined,
   ): Promise<{ sent: number; says: string | null }> {
-    let sent = 0;
+    const left = [...rows];
     let says: string | null = null;
     for (const relay of relays) {
+      let next = 0;
       try {
-        for (const row of rows.slice(sent)) {
+        for (let row = left[next]; row !== undefined; row = left[next]) {
           const bytes = bytesOf(row);
           if (bytes === undefined) {
             if (row.file !== null) fs.rmSync(join(folder, row.file), { force: true }); // the next seal makes it anew
-            return { sent, says: `the envelope of result ${row.sequence} is damaged on disk; it is sealed again` };
+            const damaged = `the envelope of result ${row.sequence} is damaged on disk; it is sealed again`;
+            return { sent: rows.length - left.length, says: damaged };
           }
           const answer = await relay.post('inbox/results', bytes, { signal });
           failPoint('outbox.posted');
           if (NO_POSTS.includes(answer.status)) onNoPosts?.(relay);
-          if (answer.status !== 200 && answer.status !== 201) {
-            says = `${relay.name} does not take result ${row.sequence}: ${answer.status} ${cleanText(Buffer.from(answer.body).toString('utf8'), 300)}`;
-            break;
+          if (answer.status === 200 || answer.status === 201) {
+            results.sent(row.sequence, now, relay.name);
+            left.splice(next, 1);
+            continue;
           }
-          results.sent(row.sequence, now, relay.name);
-          sent += 1;
+          const words = Buffer.from(answer.body).toString('utf8');
+          says = `${relay.name} does not take result ${row.sequence}: ${answer.status} ${cleanText(words, 300)}`;
+          if (!ALONE.some((code) => words.includes(`"code":"${code}"`))) break;
+          next += 1;
         }
-        if (sent === rows.length) return { sent, says: null };
+        if (left.length === 0) return { sent: rows.length, says: null };
       } catch (error) {
         if (signal?.aborted === true) throw error;
         says = oneLine(`${relay.name}: ${(error as Error).message}`);
       }
     }
-    return { sent, says };
+    return { sent: rows.length - left.length, says };
   }
 
   return {

@@ -5,7 +5,7 @@ import type { Roster, RosterAgent } from '#manifests/schema';
 import { type EnvelopeHeader, envelopeHash, inspectEnvelope, verifyEnvelopeBeside } from '#manifests/trust';
 import { BATCH_LIMITS, type BatchItem, decodeBatch } from './batch.ts';
 import type { Ledger } from './ledger.ts';
-import { FOR_GOOD, fault, INBOX_LIMITS } from './limits.ts';
+import { ALONE, FOR_GOOD, fault, INBOX_LIMITS } from './limits.ts';
 import type { Room } from './room.ts';
 import type { Spool } from './spool.ts';
 
@@ -36,6 +36,7 @@ const STATUS: Readonly<Record<string, number>> = {
   'inbox.signature': 403,
   'inbox.no-roster': 503,
   'inbox.full': 507,
+  'inbox.dropped': 507,
   'inbox.too-many': 429,
 };
 
@@ -83,9 +84,10 @@ export function openInbox(
       try {
         const known = () => spool.holds(kind, agent, sequence, hash, bytes);
         const lacking = room?.take({ agent, sequence, bytes: bytes.length, detail: detail && kind === 'results', known });
-        if (lacking !== undefined) throw new Error(lacking);
+        if (lacking !== undefined) throw fault(lacking.code, `the envelope could not be written: ${lacking.says}`);
         kept = await spool.keep(kind, agent, sequence, hash, bytes);
       } catch (cause) {
+        if (isFault(cause, 'inbox.full', 'inbox.dropped')) throw cause;
         throw fault('full', `the envelope could not be written: ${(cause as Error).message}`, { cause });
       }
       if (kept === 'duplicate') return duplicate;
@@ -122,7 +124,7 @@ export function openInbox(
           const { code, message } = body as { code?: string; message?: string };
           told[index] =
             code === undefined ? { status } : { status, code, says: (message ?? '').slice(0, BATCH_LIMITS.saysBytes) };
-          if (status >= 300 && !FOR_GOOD.includes(code ?? '')) break; // status 0: not looked at
+          if (status >= 300 && code !== ALONE && !FOR_GOOD.includes(code ?? '')) break; // status 0: not looked at
         }
       }),
     );

@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { type HttpOptions, openOrigin } from '#manifests/transfer';
 import { encodeBatch } from './batch.ts';
-import { FOR_GOOD, fault } from './limits.ts';
+import { ALONE, FOR_GOOD, fault } from './limits.ts';
 import { placeDurably } from './place.ts';
 import type { SpoolItem } from './spool.ts';
 
@@ -14,6 +14,8 @@ export type Delivery =
   | { readonly kind: 'delivered' }
   /** Not now, but later: an agent that its roster does not know yet, say. Other agents' items may go on. */
   | { readonly kind: 'later'; readonly says: string }
+  /** The same of this item alone: it was there before and was dropped. Those behind it go on. */
+  | { readonly kind: 'later-alone'; readonly says: string }
   /** Never: these bytes will not be taken. */
   | { readonly kind: 'refused'; readonly says: string };
 
@@ -64,7 +66,7 @@ function relayHop(url: string, options: HttpOptions): Hop {
       return told.data.items.map(({ status: each, code = '', says = '' }) => {
         if (each === 200 || each === 201) return { kind: 'delivered' };
         const words = each === 0 ? `${origin.name} waits for the one before it` : `${origin.name}: ${code}: ${says}`;
-        return { kind: FOR_GOOD.includes(code) ? 'refused' : 'later', says: words };
+        return { kind: kindOf(code), says: words };
       });
     },
     async deliver(item, bytes, signal) {
@@ -76,10 +78,14 @@ function relayHop(url: string, options: HttpOptions): Hop {
       }
       const told = Buffer.from(body).toString('utf8').slice(0, 500).trim();
       const says = `${origin.name} answers with status ${status}: ${told}`;
-      return FOR_GOOD.some((code) => told.includes(`"code":"${code}"`)) ? { kind: 'refused', says } : { kind: 'later', says };
+      return { kind: kindOf([...FOR_GOOD, ALONE].find((code) => told.includes(`"code":"${code}"`)) ?? ''), says };
     },
     close: () => origin.close(),
   };
+}
+
+function kindOf(code: string): 'refused' | 'later' | 'later-alone' {
+  return FOR_GOOD.includes(code) ? 'refused' : code === ALONE ? 'later-alone' : 'later';
 }
 
 function parsedJson(body: Uint8Array): unknown {

@@ -194,6 +194,14 @@ test('forwarding: order is kept for each agent, the next hop down is passed over
     ['000000000002', '000000000003'],
   );
 
+  // What the hop had and dropped stays here for later; it holds nothing behind it up.
+  const dropping = scriptedHop((path) =>
+    path.includes('/000000000002') ? { kind: 'later-alone', says: 'dropped before' } : { kind: 'delivered' },
+  );
+  const past = await forwardAll(spool, ledger, [dropping], { log: silentLog });
+  assert.deepEqual([past.delivered, past.waiting, past.reasons], [1, 1, ['dropped before']]);
+  await inbox.result(a.result(3));
+
   const refusing = scriptedHop(() => ({ kind: 'refused', says: 'not an envelope' }));
   assert.equal((await forwardAll(spool, ledger, [refusing], { log: silentLog })).refused, 2);
   assert.equal(files(join(spool.folder, 'refused')).length, 2);

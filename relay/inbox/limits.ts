@@ -57,6 +57,10 @@ export const fault = defineFaults('inbox', {
   },
   'no-roster': { exit: EXIT.unreachable, next: 'This relay has not synced yet; try again later or use another relay.' },
   full: { exit: EXIT.unreachable, next: 'Keep it and try again later or at another relay; free space on this one.' },
+  dropped: {
+    exit: EXIT.unreachable,
+    next: 'Keep it and try again later or at another relay; what comes after it may be sent before it.',
+  },
   'too-many': { exit: EXIT.unreachable, next: 'Try again after the publisher has collected the enrolments that wait.' },
   'no-folder': { exit: EXIT.unreachable, next: 'Make the inbox folder, or mount its medium; it is never made by itself.' },
 });
@@ -71,3 +75,6 @@ export const FOR_GOOD: readonly string[] = [
   'record.malformed',
   'record.signature',
 ];
+
+/** What is said of one item alone and holds none behind it up: these, and what is not taken for good. */
+export const ALONE = 'inbox.dropped';

@@ -91,7 +91,11 @@ test('trap 19: a full inbox drops the oldest detail first, never counts, runs, a
     gaps().map(({ agent, dropped, results, why }) => [agent, dropped, results, why]),
     [[a.id, [{ from: 2, to: 2 }], 1, 'quota']],
   );
-  assert.deepEqual(await post(relay.url, 'results', first), [507, 'inbox.full'], 'what was dropped does not push others out');
+  assert.deepEqual(
+    await post(relay.url, 'results', first),
+    [507, 'inbox.dropped'],
+    'what was dropped does not push others out',
+  );
   const key = openRecord(fs.readFileSync(join(inbox, 'records', fs.readdirSync(join(inbox, 'records'))[0] ?? ''))).key;
   assert.match(key, /^[0-9a-f]{64}$/);
 
@@ -149,7 +153,7 @@ test('S35 a disk that is as good as full counts as no room; what a collector too
   });
   const incoming = { agent: 'a'.repeat(32), sequence: 1, bytes: 600, detail: true, known: () => false };
   assert.equal(room.take(incoming), undefined);
-  assert.match(room.take(incoming) ?? '', /full \(disk\)/, 'the second has no room, without asking the disk again');
+  assert.match(room.take(incoming)?.says ?? '', /full \(disk\)/, 'the second has no room, without asking the disk again');
   assert.equal(room.take({ ...incoming, known: () => true }), undefined, 'what is here already needs none');
   free += 10_000;
   now += INBOX_LIMITS.diskLookMs + 1;

@@ -40,9 +40,15 @@ export interface Incoming {
   known(): boolean;
 }
 
+/** Why something is not kept: `dropped` says it of this one alone, which was here before and went. */
+export interface Lacking {
+  readonly code: 'full' | 'dropped';
+  readonly says: string;
+}
+
 export interface Room {
   /** Whether it may be kept; makes room where that is allowed. Undefined: it may; else why not. */
-  take(incoming: Incoming): string | undefined;
+  take(incoming: Incoming): Lacking | undefined;
 }
 
 interface Detail {
@@ -112,8 +118,10 @@ export function openRoom(options: RoomOptions): Room {
       if (tooMuch !== undefined) {
         if (incoming.known()) return undefined;
         const says = `the inbox is full (${tooMuch.why})`;
-        if (incoming.detail && options.wasDropped(incoming.agent, incoming.sequence)) return `${says}; this was dropped before`;
-        if (drop(tooMuch) === 0 || beyond(incoming.bytes, 0) !== undefined) return `${says}, and nothing in it may be dropped`;
+        if (incoming.detail && options.wasDropped(incoming.agent, incoming.sequence))
+          return { code: 'dropped', says: `${says}; this was dropped before` };
+        if (drop(tooMuch) === 0 || beyond(incoming.bytes, 0) !== undefined)
+          return { code: 'full', says: `${says}, and nothing in it may be dropped` };
       }
       since += incoming.bytes;
       if (disk !== undefined) disk = { ...disk, free: disk.free - incoming.bytes };

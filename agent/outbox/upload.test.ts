@@ -1,0 +1,71 @@
+// Sending results: what one relay refuses is asked of the next, and a result refused for what it is holds none behind it up.
+import assert from 'node:assert/strict';
+import * as fs from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, test } from 'node:test';
+import type { Origin } from '#manifests/transfer';
+import { generateBoxKey, inspectEnvelope } from '#manifests/trust';
+import { type Journal, openJournal } from '../run/journal.ts';
+import { ensureKeys } from './keys.ts';
+import { type Outbox, openOutbox } from './outbox.ts';
+
+const STAMP = { boot: 'b', trustedTime: '2026-03-02T10:00:00Z', wallTime: '2026-03-02T10:00:00Z' };
+const NOW = Date.parse('2026-03-02T10:00:00Z');
+
+let folder: string;
+let journal: Journal;
+let outbox: Outbox;
+beforeEach(async () => {
+  folder = fs.mkdtempSync(join(tmpdir(), 'patchferry-outbox-'));
+  journal = openJournal(join(folder, 'journal.sqlite'), { now: NOW });
+  const keys = await ensureKeys(join(folder, 'keys'));
+  outbox = openOutbox({ journal, folder: join(folder, 'outbox'), keys, failPoint: () => undefined });
+  for (let number = 1; number <= 4; number += 1)
+    journal.results.append('alert', { code: `test.${number}`, message: 'm', where: null }, STAMP);
+  outbox.seal([generateBoxKey().publicKey]);
+});
+afterEach(() => {
+  journal[Symbol.dispose]();
+  fs.rmSync(folder, { recursive: true, force: true });
+});
+
+/** A relay that answers by the number of the result. */
+function scripted(name: string, answer: (sequence: number) => [status: number, code?: string]): Origin & { got: number[] } {
+  const got: number[] = [];
+  const post = (_path: string, bytes: Uint8Array) => {
+    const { sequence } = inspectEnvelope(bytes);
+    const [status, code] = answer(sequence);
+    if (status === 201) got.push(sequence);
+    return Promise.resolve({ status, body: Buffer.from(JSON.stringify({ code, message: 'so it is' })) });
+  };
+  return { name, post, got } as unknown as Origin & { got: number[] };
+}
+
+test('trap 19: a result that a full relay dropped before holds up none behind it; it goes once there is room', async () => {
+  let full = true;
+  const relay = scripted('a', (sequence) => (sequence === 1 && full ? [507, 'inbox.dropped'] : [201]));
+  const first = await outbox.upload([relay], NOW);
+  assert.deepEqual([first.sent, first.left], [3, 1]);
+  assert.match(first.says ?? '', /a does not take result 1: 507/);
+  assert.deepEqual(relay.got, [2, 3, 4]);
+  assert.equal(outbox.status().unsent, 1);
+  full = false;
+  assert.deepEqual(await outbox.upload([relay], NOW), { sent: 1, left: 0, says: null });
+  assert.deepEqual(relay.got, [2, 3, 4, 1]);
+});
+
+test('a relay without room, or without a roster yet, is left at its first no: order is kept, and the next one gets them all', async () => {
+  const full = scripted('full', () => [507, 'inbox.full']);
+  const lagging = scripted('lagging', (sequence) => (sequence < 3 ? [201] : [503, 'inbox.no-roster']));
+  const good = scripted('good', () => [201]);
+  assert.deepEqual(await outbox.upload([full, lagging, good], NOW), { sent: 4, left: 0, says: null });
+  assert.deepEqual([full.got, lagging.got, good.got], [[], [1, 2], [3, 4]]);
+});
+
+test('what one relay drops or cannot read, another one is asked to take', async () => {
+  const one = scripted('one', (sequence) => (sequence === 2 ? [400, 'inbox.malformed'] : [201]));
+  const other = scripted('other', () => [201]);
+  assert.deepEqual(await outbox.upload([one, other], NOW), { sent: 4, left: 0, says: null });
+  assert.deepEqual([one.got, other.got], [[1, 3, 4], [2]]);
+});
