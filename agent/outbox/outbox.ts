@@ -50,8 +50,13 @@ function envelopeName(sequence: number, hash: string): string {
   return `${String(sequence).padStart(12, '0')}-${hash.slice(0, 16)}.pfe`;
 }
 
-/** What a web server that only has files answers to a POST. */
-const NO_POSTS: readonly number[] = [404, 405, 501];
+/** What a web server that only has files, or a bucket of an object store, answers to a POST. */
+const NO_POSTS: readonly number[] = [401, 404, 405, 501];
+
+/** A relay that refuses one says why in its own words; a bucket's 403 is about all of them. */
+function takesNone(status: number, words: string): boolean {
+  return NO_POSTS.includes(status) || (status === 403 && !/"code":"[a-z]+\.[a-z-]+"/.test(words));
+}
 
 /** Codes by which a relay refuses one result for what it is, and no other. */
 const ALONE: readonly string[] = ['inbox.dropped', 'inbox.malformed', 'inbox.kind', 'serve.too-large'];
@@ -99,13 +104,13 @@ export function openOutbox({ journal, folder, keys, failPoint }: OutboxOptions):
           }
           const answer = await relay.post('inbox/results', bytes, { signal });
           failPoint('outbox.posted');
-          if (NO_POSTS.includes(answer.status)) onNoPosts?.(relay);
           if (answer.status === 200 || answer.status === 201) {
             results.sent(row.sequence, now, relay.name);
             left.splice(next, 1);
             continue;
           }
           const words = Buffer.from(answer.body).toString('utf8');
+          if (takesNone(answer.status, words)) onNoPosts?.(relay);
           says = `${relay.name} does not take result ${row.sequence}: ${answer.status} ${cleanText(words, 300)}`;
           if (!ALONE.some((code) => words.includes(`"code":"${code}"`))) break;
           next += 1;

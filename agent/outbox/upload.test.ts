@@ -69,3 +69,19 @@ test('what one relay drops or cannot read, another one is asked to take', async 
   assert.deepEqual(await outbox.upload([one, other], NOW), { sent: 4, left: 0, says: null });
   assert.deepEqual([one.got, other.got], [[1, 3, 4], [2]]);
 });
+
+test('a place that takes no results at all is told apart from a relay that refuses this host', async () => {
+  const told: string[] = [];
+  const note = ({ name }: Origin) => void told.push(name);
+  const plain = (name: string, status: number) => ({
+    ...scripted(name, () => [status]),
+    post: () => Promise.resolve({ status, body: Buffer.from('<Error><Code>AccessDenied</Code></Error>') }),
+  });
+  const bucket = plain('bucket', 403) as unknown as Origin;
+  const swift = plain('swift', 401) as unknown as Origin;
+  const strict = scripted('strict', () => [403, 'inbox.unknown-agent']);
+  const server = plain('server', 405) as unknown as Origin;
+  const { sent } = await outbox.upload([bucket, swift, strict, server], NOW, undefined, note);
+  assert.equal(sent, 0);
+  assert.deepEqual(told, ['bucket', 'swift', 'server']);
+});
