@@ -91,7 +91,8 @@ export function openOutbox({ journal, folder, keys, failPoint }: OutboxOptions):
     onNoPosts: ((relay: Origin) => void) | undefined,
   ): Promise<{ sent: number; says: string | null }> {
     const left = [...rows];
-    let says: string | null = null;
+    /** The last word of each relay that was asked. */
+    const said = new Map<string, string>();
     for (const relay of relays) {
       let next = 0;
       try {
@@ -111,17 +112,17 @@ export function openOutbox({ journal, folder, keys, failPoint }: OutboxOptions):
           }
           const words = Buffer.from(answer.body).toString('utf8');
           if (takesNone(answer.status, words)) onNoPosts?.(relay);
-          says = `${relay.name} does not take result ${row.sequence}: ${answer.status} ${cleanText(words, 300)}`;
+          said.set(relay.name, `${relay.name} does not take result ${row.sequence}: ${answer.status} ${cleanText(words, 300)}`);
           if (!ALONE.some((code) => words.includes(`"code":"${code}"`))) break;
           next += 1;
         }
         if (left.length === 0) return { sent: rows.length, says: null };
       } catch (error) {
         if (signal?.aborted === true) throw error;
-        says = oneLine(`${relay.name}: ${(error as Error).message}`);
+        said.set(relay.name, oneLine(`${relay.name}: ${(error as Error).message}`));
       }
     }
-    return { sent: rows.length - left.length, says };
+    return { sent: rows.length - left.length, says: said.size === 0 ? null : [...said.values()].join('; ') };
   }
 
   return {

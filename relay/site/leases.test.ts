@@ -110,11 +110,13 @@ test('property: whatever hosts, clocks and restarts do, never more than the grou
         for (const each of steps) {
           if (each.kind === 'ask') {
             const before = permitted.get(each.host) ?? 0;
+            // After a restart a lease counts longer than it lasted: its own host prolongs it, and is no second one within the gap.
+            const prolongs = store.held().some(({ id }) => id === `host-${each.host}`);
             if (store.acquire(`host-${each.host}`, 'g', policy).kind !== 'held') {
               assert.ok(before <= time, 'who holds one is not told that it is taken');
               continue;
             }
-            if (before <= time) {
+            if (!prolongs) {
               assert.ok(time - last >= policy.minGapMinutes, 'gap');
               last = time;
             }
