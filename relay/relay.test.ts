@@ -17,7 +17,7 @@ import { program } from './cli/index.ts';
 import { openSpool } from './inbox/index.ts';
 import { readJournal } from './inbox/journal.ts';
 import { currentGeneration, mirrorLayout, verifyMirror } from './mirror/index.ts';
-import { nextSyncAt, startRelay } from './run.ts';
+import { startRelay } from './run.ts';
 import { foldersOf, relaySettings } from './settings.ts';
 import { makeAgent, makePublisher, sha256, type TestPatch } from './testing/repository.ts';
 
@@ -332,14 +332,6 @@ test('commands: sync, status, verify and gc with their exit codes and reports', 
   );
   assert.equal((await cli('sync', '--upstream', publisher.folder, ...foldersFlags(freshPlace()))).exit, 2, 'no pinned root');
   assert.equal((await cli('sync', ...foldersFlags(freshPlace()))).exit, 2, 'no upstream');
-});
-
-test('the next sync: jittered, sooner after a failure, never later than the setting but for the jitter', () => {
-  assert.equal(nextSyncAt(0, 0, 15, 0), 900_000);
-  assert.equal(nextSyncAt(0, 0, 15, 0.5), 990_000);
-  assert.equal(nextSyncAt(0, 1, 15, 0), 60_000);
-  assert.equal(nextSyncAt(0, 3, 15, 0), 240_000);
-  assert.equal(nextSyncAt(0, 1_000, 15, 0), 900_000);
 });
 
 test('the README names every setting, command and error code of the relay', async () => {

@@ -33,6 +33,7 @@ import {
   type SyncReport,
   syncMirror,
 } from './mirror/index.ts';
+import { openAlarm, retryMs } from './retry.ts';
 import { type ServeLimits, startServer } from './serve/index.ts';
 import { foldersOf, quotaBytesOf, type RelaySettings, serveRatesOf } from './settings.ts';
 import { openSite, relayKeys } from './site/index.ts';
@@ -45,10 +46,8 @@ export const RUN_LIMITS = {
   dropTick: '*/3 * * * * *',
   /** A sync comes up to this share of `syncEvery` later, so that relays do not come all at once. */
   jitterShare: 0.2,
-  /** Milliseconds until a failed sync is tried again; doubled with each further failure, up to `syncEvery`. */
-  firstRetryMs: 60_000,
-  /** Milliseconds until forwarding is tried again after it failed; doubled, up to the longest. */
-  firstForwardRetryMs: 15_000,
+  /** Milliseconds until it is looked whether something waits to be forwarded, when nothing came; the longest after failures. */
+  forwardEveryMs: 15_000,
   longestForwardRetryMs: 600_000,
   /** Milliseconds from an item's arrival to its being forwarded, so that several go together. */
   gatherMs: 200,
@@ -73,8 +72,7 @@ export interface RunOptions {
 /** The next moment a sync is due, by how the last one ended. Pure. */
 export function nextSyncAt(last: number, failures: number, syncEveryMinutes: number, random: number): number {
   const every = syncEveryMinutes * 60_000;
-  const wait = failures === 0 ? every : Math.min(every, RUN_LIMITS.firstRetryMs * 2 ** Math.min(failures - 1, 20));
-  return last + Math.round(wait * (1 + RUN_LIMITS.jitterShare * random));
+  return last + (failures === 0 ? Math.round(every * (1 + RUN_LIMITS.jitterShare * random)) : retryMs(failures, every, random));
 }
 
 /** Starts the relay. @throws serve.listen, lock.held */
@@ -172,7 +170,9 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
       })
       .finally(() => {
         syncing = undefined;
-        syncAt = nextSyncAt(clock.monotonic(), readStatus(folders.status).failuresInARow, settings.syncEvery, random());
+        const now = clock.monotonic();
+        syncAt = nextSyncAt(now, readStatus(folders.status).failuresInARow, settings.syncEvery, random());
+        syncAlarm.set(syncAt - now);
       });
     return syncing;
   };
@@ -201,15 +201,22 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
         return { delivered: 0, waiting: 0, refused: 0, reasons: [error.message] };
       })
       .finally(() => {
-        const wait = Math.min(
-          RUN_LIMITS.longestForwardRetryMs,
-          RUN_LIMITS.firstForwardRetryMs * 2 ** Math.min(forwardFailures, 20),
-        );
+        const wait =
+          forwardFailures === 0
+            ? RUN_LIMITS.forwardEveryMs
+            : retryMs(forwardFailures, RUN_LIMITS.longestForwardRetryMs, random());
         forwardAt = clock.monotonic() + wait;
         forwarding = undefined;
+        forwardAlarm.set(wait);
       });
     return forwarding;
   };
+
+  /** What is due between two ticks is done then; a tick makes up for what a machine that slept has missed. */
+  const syncIfDue = () => void (origins.length > 0 && !signal.aborted && clock.monotonic() >= syncAt && sync());
+  const forwardIfDue = () => void (hops.length > 0 && !signal.aborted && clock.monotonic() >= forwardAt && forward());
+  const syncAlarm = openAlarm(syncIfDue);
+  const forwardAlarm = openAlarm(forwardIfDue);
 
   const asked = openAsked(folders.courier, folders.mirror);
   const drop = watchDropFolder(settings, { log, signal });
@@ -247,9 +254,9 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
       RUN_LIMITS.tick,
       () => {
         site.tick();
-        if (origins.length > 0 && clock.monotonic() >= syncAt) void sync();
+        syncIfDue();
         if (syncing === undefined && clock.monotonic() >= stageAt) void stage();
-        if (hops.length > 0 && clock.monotonic() >= forwardAt) void forward();
+        forwardIfDue();
       },
       { suppressMissedWarning: true },
     ); // a missed tick is made up for by the next one
@@ -268,6 +275,8 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
         await ticks.destroy();
         await dropTicks?.destroy();
         soon.cancel();
+        syncAlarm.cancel();
+        forwardAlarm.cancel();
         await server.close();
         site.close();
         await Promise.allSettled([syncing, forwarding, drop.idle(), staging.idle()]);
