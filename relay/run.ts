@@ -126,7 +126,7 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
     spool,
     quotaBytes: settings.inboxMiB === undefined ? undefined : settings.inboxMiB * 1024 * 1024,
     say: (dropped) => site.dropped(dropped),
-    wasDropped: (agent, sequence) => site.wasDropped(agent, sequence),
+    droppedOf: (agent) => site.droppedOf(agent),
     log,
     monotonic: () => clock.monotonic(),
   });

@@ -16,10 +16,14 @@ export const fault = defineFaults('outbox', {
 });
 
 export const OUTBOX_LIMITS = {
-  /** A result that no ack has covered is sent again after this long, milliseconds. */
+  /** A result that no ack has covered is sent again after this long, then after twice as long each time, milliseconds. */
   againMs: 6 * 3_600_000,
-  /** The same, when the relay that took it is not the one in use any more. */
+  /** The same, when the relay that took it is not the one in use any more; and when a relay says it has room again for it. */
   againElsewhereMs: 3_600_000,
+  /** But at least this often: a publisher may sign acks once a week, and thin lines shall not carry the same results daily. */
+  againAtMostMs: 7 * 24 * 3_600_000,
+  /** Bytes of a relay's answer that are read. */
+  answerBytes: 16 * 1024,
   /** Sent in one go; the rest follows with the next poll. */
   perUpload: 500,
   /** Above this many bytes waiting, `status` and `doctor` warn. Nothing is dropped. */

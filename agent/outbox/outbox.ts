@@ -61,6 +61,19 @@ function takesNone(status: number, words: string): boolean {
 /** Codes by which a relay refuses one result for what it is, and no other. */
 const ALONE: readonly string[] = ['inbox.dropped', 'inbox.malformed', 'inbox.kind', 'serve.too-large'];
 
+/** `again` in the answer of a relay: sequences from and to. Nothing else is believed of it, and nothing of it is an error. */
+function runsIn(answer: Uint8Array): [number, number][] {
+  if (answer.length > OUTBOX_LIMITS.answerBytes) return [];
+  try {
+    const { again } = JSON.parse(Buffer.from(answer).toString('utf8')) as { again?: unknown };
+    return Array.isArray(again)
+      ? again.filter((run): run is [number, number] => Array.isArray(run) && run.every(Number.isSafeInteger))
+      : [];
+  } catch {
+    return [];
+  }
+}
+
 const ENVELOPE_BYTES = 64 * 1024 * 1024;
 
 export function openOutbox({ journal, folder, keys, failPoint }: OutboxOptions): Outbox {
@@ -71,6 +84,15 @@ export function openOutbox({ journal, folder, keys, failPoint }: OutboxOptions):
   const bytesOf = (row: ResultRow): Uint8Array | undefined => {
     const bytes = row.file === null ? undefined : readFileBounded(join(folder, row.file), ENVELOPE_BYTES);
     return bytes !== undefined && envelopeHash(bytes) === row.hash ? bytes : undefined;
+  };
+  /** Results that a relay took, dropped for want of room, and says it has room for again. It is asked for none twice within the hour. */
+  const droppedThere = (answer: Uint8Array, relay: string, now: number): ResultRow[] => {
+    const runs = runsIn(answer);
+    if (runs.length === 0) return [];
+    return results.pending().filter(({ sequence, sent_at, sent_to, sends }) => {
+      const rested = sent_at !== null && sends > 0 && now - sent_at >= OUTBOX_LIMITS.againElsewhereMs;
+      return rested && sent_to === relay && runs.some(([from, to]) => sequence >= from && sequence <= to);
+    });
   };
   const removeUnnamed = () => {
     const named = new Set(results.pending().map(({ file }) => file));
@@ -108,6 +130,7 @@ export function openOutbox({ journal, folder, keys, failPoint }: OutboxOptions):
           if (answer.status === 200 || answer.status === 201) {
             results.sent(row.sequence, now, relay.name);
             left.splice(next, 1);
+            for (const one of droppedThere(answer.body, relay.name, now)) results.again(one.sequence);
             continue;
           }
           const words = Buffer.from(answer.body).toString('utf8');
@@ -197,9 +220,10 @@ export function openOutbox({ journal, folder, keys, failPoint }: OutboxOptions):
     async upload(relays, now, signal, onNoPosts) {
       const due = results.pending().filter((row) => {
         if (row.hash === null) return false;
-        if (row.sent_at === null) return true;
+        if (row.sent_at === null || row.sends === 0) return true;
         const first = relays[0]?.name;
-        const wait = first !== undefined && row.sent_to !== first ? OUTBOX_LIMITS.againElsewhereMs : OUTBOX_LIMITS.againMs;
+        const base = first !== undefined && row.sent_to !== first ? OUTBOX_LIMITS.againElsewhereMs : OUTBOX_LIMITS.againMs;
+        const wait = Math.min(base * 2 ** (row.sends - 1), OUTBOX_LIMITS.againAtMostMs);
         return now - row.sent_at >= wait || now < row.sent_at; // sent while the clock was ahead
       });
       if (due.length === 0) return { sent: 0, left: 0, says: null };
@@ -235,7 +259,7 @@ export function openOutbox({ journal, folder, keys, failPoint }: OutboxOptions):
       return {
         waiting: rows.length,
         bytes: rows.reduce((sum, row) => sum + (row.size ?? row.body.length), 0),
-        unsent: rows.filter(({ sent_at }) => sent_at === null).length,
+        unsent: rows.filter(({ sent_at, sends }) => sent_at === null || sends === 0).length,
         lastSequence: results.head().sequence,
         acked: results.acked() ?? null,
       };

@@ -11,8 +11,10 @@ import { ensureKeys } from './keys.ts';
 import { type Outbox, openOutbox } from './outbox.ts';
 
 const STAMP = { boot: 'b', trustedTime: '2026-03-02T10:00:00Z', wallTime: '2026-03-02T10:00:00Z' };
+const HOUR = 3_600_000;
 const NOW = Date.parse('2026-03-02T10:00:00Z');
 
+const box = generateBoxKey().publicKey;
 let folder: string;
 let journal: Journal;
 let outbox: Outbox;
@@ -23,7 +25,7 @@ beforeEach(async () => {
   outbox = openOutbox({ journal, folder: join(folder, 'outbox'), keys, failPoint: () => undefined });
   for (let number = 1; number <= 4; number += 1)
     journal.results.append('alert', { code: `test.${number}`, message: 'm', where: null }, STAMP);
-  outbox.seal([generateBoxKey().publicKey]);
+  outbox.seal([box]);
 });
 afterEach(() => {
   journal[Symbol.dispose]();
@@ -31,13 +33,16 @@ afterEach(() => {
 });
 
 /** A relay that answers by the number of the result. */
-function scripted(name: string, answer: (sequence: number) => [status: number, code?: string]): Origin & { got: number[] } {
+function scripted(
+  name: string,
+  answer: (sequence: number) => [status: number, code?: string | undefined, again?: unknown],
+): Origin & { got: number[] } {
   const got: number[] = [];
   const post = (_path: string, bytes: Uint8Array) => {
     const { sequence } = inspectEnvelope(bytes);
-    const [status, code] = answer(sequence);
+    const [status, code, again] = answer(sequence);
     if (status === 201) got.push(sequence);
-    return Promise.resolve({ status, body: Buffer.from(JSON.stringify({ code, message: 'so it is' })) });
+    return Promise.resolve({ status, body: Buffer.from(JSON.stringify({ code, message: 'so it is', again })) });
   };
   return { name, post, got } as unknown as Origin & { got: number[] };
 }
@@ -68,6 +73,64 @@ test('what one relay drops or cannot read, another one is asked to take', async 
   const other = scripted('other', () => [201]);
   assert.deepEqual(await outbox.upload([one, other], NOW), { sent: 4, left: 0, says: null });
   assert.deepEqual([one.got, other.got], [[1, 3, 4], [2]]);
+});
+
+test('without an ack a result goes again after six hours, then after twice as long each time, and at least once a week', async () => {
+  const relay = scripted('a', () => [201]);
+  const hours: number[] = [];
+  for (let hour = 0; hour <= 90 * 24; hour += 1) {
+    relay.got.length = 0;
+    await outbox.upload([relay], NOW + hour * HOUR);
+    if (relay.got.length > 0) hours.push(hour);
+    assert.ok([0, 4].includes(relay.got.length), 'all of them were sent at one time');
+  }
+  assert.deepEqual(hours.slice(0, 7), [0, 6, 18, 42, 90, 186, 354], 'doubling, then after 7 days');
+  assert.deepEqual(new Set(hours.slice(6).map((hour, index) => hour - (hours[index + 5] ?? 0))), new Set([168]));
+});
+
+test('a result whose relay is not the one in use any more goes to the new one after an hour', async () => {
+  const [old, other] = [scripted('old', () => [201]), scripted('new', () => [201])];
+  await outbox.upload([old], NOW);
+  await outbox.upload([other, old], NOW + HOUR - 1);
+  assert.deepEqual(other.got, []);
+  await outbox.upload([other, old], NOW + HOUR);
+  assert.deepEqual(other.got, [1, 2, 3, 4]);
+});
+
+test('trap 19: what a relay took, dropped and has room for again is sent again; a relay that asks too much is not listened to', async () => {
+  let again: unknown;
+  const relay = scripted('a', () => [201, undefined, again]);
+  const tell = (code: string) => journal.results.append('alert', { code, message: 'm', where: null }, STAMP);
+  await outbox.upload([relay], NOW);
+  again = [[2, 3]];
+  tell('test.5');
+  outbox.seal([box]);
+  await outbox.upload([relay], NOW + HOUR - 1); // too soon
+  assert.equal(outbox.status().unsent, 0);
+  tell('test.6');
+  outbox.seal([box]);
+  await outbox.upload([relay], NOW + HOUR);
+  assert.equal(outbox.status().unsent, 2, 'it is told that they have to go again');
+  relay.got.length = 0;
+  await outbox.upload([relay], NOW + HOUR);
+  assert.deepEqual(relay.got, [2, 3]);
+  relay.got.length = 0;
+  await outbox.upload([relay], NOW + 2 * HOUR - 1);
+  assert.deepEqual(relay.got, [], 'asked for again, and again not sooner than an hour');
+
+  // Another relay cannot ask for what it never took, and nonsense is nothing.
+  const other = scripted('b', () => [201, undefined, [[1, 6]]]);
+  tell('test.7');
+  outbox.seal([box]);
+  await outbox.upload([other, relay], NOW + 2 * HOUR - 1);
+  assert.equal(outbox.status().unsent, 0);
+  for (const odd of ['all', [['1', 6]], [null], { from: 1 }, [[-1, 1e300]], 7]) {
+    again = odd;
+    tell('test.odd');
+    outbox.seal([box]);
+    await outbox.upload([relay], NOW + 4 * HOUR);
+    assert.equal(outbox.status().unsent, 0, JSON.stringify(odd));
+  }
 });
 
 test('a place that takes no results at all is told apart from a relay that refuses this host', async () => {

@@ -19,6 +19,7 @@ export interface ResultRow {
   readonly size: number | null;
   readonly sent_at: number | null;
   readonly sent_to: string | null;
+  /** How often it was sent; 0 also when its relay has lost it and asks for it again. */
   readonly sends: number;
 }
 
@@ -36,6 +37,8 @@ export interface ResultBook {
   pending(): ResultRow[];
   sealed(sequence: number, envelope: { hash: string; file: string; size: number }): void;
   sent(sequence: number, at: number, to: string): void;
+  /** It has to be sent again now. */
+  again(sequence: number): void;
   get(sequence: number): ResultRow | undefined;
   /** Drops everything up to `sequence`; `hash` is the envelope's that the ack names. */
   acknowledge(sequence: number, hash: string): void;
@@ -67,12 +70,13 @@ export function resultBook(database: DatabaseSync, { meta, setMeta, atomically }
   const rows = database.prepare('SELECT * FROM results ORDER BY sequence');
   const one = database.prepare('SELECT * FROM results WHERE sequence = ?');
   const seal = database.prepare(
-    'UPDATE results SET hash = ?, file = ?, size = ?, sent_at = NULL, sent_to = NULL WHERE sequence = ?',
+    'UPDATE results SET hash = ?, file = ?, size = ?, sent_at = NULL, sent_to = NULL, sends = 0 WHERE sequence = ?',
   );
   const send = database.prepare('UPDATE results SET sent_at = ?, sent_to = ?, sends = sends + 1 WHERE sequence = ?');
+  const sendAgain = database.prepare('UPDATE results SET sends = 0 WHERE sequence = ?');
   const drop = database.prepare('DELETE FROM results WHERE sequence <= ?');
   const unseal = database.prepare(
-    'UPDATE results SET sequence = ?, hash = NULL, file = NULL, size = NULL, sent_at = NULL, sent_to = NULL WHERE sequence = ?',
+    'UPDATE results SET sequence = ?, hash = NULL, file = NULL, size = NULL, sent_at = NULL, sent_to = NULL, sends = 0 WHERE sequence = ?',
   );
   const remove = database.prepare('DELETE FROM results WHERE sequence = ?');
 
@@ -93,6 +97,7 @@ export function resultBook(database: DatabaseSync, { meta, setMeta, atomically }
         setMeta('chain.hash', hash);
       }),
     sent: (sequence, at, to) => void send.run(at, to, sequence),
+    again: (sequence) => void sendAgain.run(sequence),
     get: (sequence) => one.get(sequence) as unknown as ResultRow | undefined,
     acknowledge: (sequence, hash) =>
       atomically(() => {

@@ -90,9 +90,11 @@ export function openInbox(
         if (isFault(cause, 'inbox.full', 'inbox.dropped')) throw cause;
         throw fault('full', `the envelope could not be written: ${(cause as Error).message}`, { cause });
       }
-      if (kept === 'duplicate') return duplicate;
+      const runs = kind === 'results' ? (room?.again(agent) ?? []) : [];
+      const again = runs.length === 0 ? {} : { again: runs };
+      if (kept === 'duplicate') return { ...duplicate, body: { ...duplicate.body, ...again } };
       onKept();
-      return { status: 201, body: { state: 'kept', hash } };
+      return { status: 201, body: { state: 'kept', hash, ...again } };
     } catch (error) {
       if (!(error instanceof PatchferryError)) throw error;
       const status = STATUS[error.code] ?? 400;

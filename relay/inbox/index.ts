@@ -5,7 +5,7 @@ export { type ForwardReport, forwardAll } from './forward.ts';
 export { type Hop, openHop } from './hops.ts';
 export { type Ledger, openLedger } from './ledger.ts';
 export { INBOX_LIMITS } from './limits.ts';
-export { type Dropped, openRoom } from './room.ts';
+export { type Dropped, openRoom, runsOf } from './room.ts';
 export {
   openRecordSpool,
   openSpool,

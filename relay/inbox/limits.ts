@@ -35,6 +35,9 @@ export const INBOX_LIMITS = {
   recountMs: 2_000,
   /** Share of the quota that is made free beyond what is needed, and results that go in one go at most. */
   slackShare: 0.05,
+  /** Share of the quota that must be free before an agent is asked for what was dropped, and runs of sequences it is told of. */
+  againShare: 0.25,
+  againRuns: 32,
   dropAtOnce: 5_000,
   /** Milliseconds after which a result that went on and comes again goes on again: the next hop may be lost for good. */
   ledgerMs: 5 * 3_600_000,

@@ -22,8 +22,8 @@ export interface RoomOptions {
   readonly quotaBytes: number | undefined;
   /** Says durably what will be dropped, before it is. @throws files.unwritable */
   readonly say: (dropped: Dropped) => void;
-  /** Whether an agent's result was dropped here before. */
-  readonly wasDropped: (agent: string, sequence: number) => boolean;
+  /** Sequences of an agent that were dropped here and have not come again. */
+  readonly droppedOf: (agent: string) => ReadonlySet<number>;
   readonly log: Log;
   /** Milliseconds, monotonic. */
   readonly monotonic: () => number;
@@ -49,6 +49,8 @@ export interface Lacking {
 export interface Room {
   /** Whether it may be kept; makes room where that is allowed. Undefined: it may; else why not. */
   take(incoming: Incoming): Lacking | undefined;
+  /** Of what was dropped of an agent, what may come again: nothing while there is little room. First and last of each run. */
+  again(agent: string): readonly (readonly [from: number, to: number])[];
 }
 
 interface Detail {
@@ -118,7 +120,7 @@ export function openRoom(options: RoomOptions): Room {
       if (tooMuch !== undefined) {
         if (incoming.known()) return undefined;
         const says = `the inbox is full (${tooMuch.why})`;
-        if (incoming.detail && options.wasDropped(incoming.agent, incoming.sequence))
+        if (incoming.detail && options.droppedOf(incoming.agent).has(incoming.sequence))
           return { code: 'dropped', says: `${says}; this was dropped before` };
         if (drop(tooMuch) === 0 || beyond(incoming.bytes, 0) !== undefined)
           return { code: 'full', says: `${says}, and nothing in it may be dropped` };
@@ -126,6 +128,14 @@ export function openRoom(options: RoomOptions): Room {
       since += incoming.bytes;
       if (disk !== undefined) disk = { ...disk, free: disk.free - incoming.bytes };
       return undefined;
+    },
+    again(agent) {
+      const dropped = options.droppedOf(agent);
+      if (dropped.size === 0) return [];
+      const wanted = Math.floor((quotaBytes ?? 0) * INBOX_LIMITS.againShare);
+      const little = beyond(wanted, INBOX_LIMITS.countMs) !== undefined && beyond(wanted, INBOX_LIMITS.recountMs) !== undefined;
+      const runs = little ? [] : runsOf([...dropped].toSorted((a, b) => a - b));
+      return runs.slice(-INBOX_LIMITS.againRuns).map(({ from, to }) => [from, to]);
     },
   };
 }
@@ -168,4 +178,15 @@ function bytesIn(folder: string): number {
 function freeOf(folder: string): number {
   const { bavail, bsize } = fs.statfsSync(folder);
   return bavail * bsize;
+}
+
+/** Ascending numbers as runs of neighbours. */
+export function runsOf(sequences: readonly number[]): { from: number; to: number }[] {
+  const runs: { from: number; to: number }[] = [];
+  for (const sequence of sequences) {
+    const last = runs.at(-1);
+    if (last !== undefined && last.to + 1 === sequence) last.to = sequence;
+    else runs.push({ from: sequence, to: sequence });
+  }
+  return runs;
 }

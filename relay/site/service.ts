@@ -2,7 +2,7 @@
 import { type Clock, utcSeconds } from '#manifests/platform/clock';
 import type { Log } from '#manifests/platform/log';
 import { inspectEnvelope } from '#manifests/trust';
-import type { Dropped, Hop, Spool } from '../inbox/index.ts';
+import { type Dropped, type Hop, runsOf, type Spool } from '../inbox/index.ts';
 import { openRecordStore, openRecords, RECORDS_LIMITS } from '../records/index.ts';
 import type { PageHandler, PostHandler, Traffic } from '../serve/index.ts';
 import type { RelayFolders } from '../settings.ts';
@@ -28,7 +28,8 @@ export interface Site {
   envelope(kind: 'results' | 'enrolments', bytes: Uint8Array, status: number): void;
   /** Says which results an agent lost here, before they go. @throws files.unwritable */
   dropped(what: Dropped): void;
-  wasDropped(agent: string, sequence: number): boolean;
+  /** Sequences of an agent that were dropped here and have not come again. */
+  droppedOf(agent: string): ReadonlySet<number>;
   fetched(bytes: number): void;
   /** Agents that were heard here lately. */
   heard(): ReadonlySet<string>;
@@ -57,6 +58,7 @@ export interface SiteOptions {
   readonly log: Log;
 }
 
+const NONE: ReadonlySet<number> = new Set();
 const NO_TRAFFIC: Traffic = { requests: 0, sentBytes: 0, receivedBytes: 0, connections: 0 };
 const HTML_HEADERS = {
   'content-security-policy':
@@ -92,11 +94,12 @@ export function openSite(options: SiteOptions): Site {
     clock,
     log,
   });
-  const lost = new Set<string>();
+  const lost = new Map<string, Set<number>>();
+  const lostOf = (agent: string) => lost.getOrInsertComputed(agent, () => new Set());
   for (const { key, gap } of kept.gaps())
     if (key === keys.sign.publicKey)
       for (const { from, to } of gap.dropped)
-        for (let sequence = from; sequence <= to; sequence += 1) lost.add(`${gap.agent} ${sequence}`);
+        for (let sequence = from; sequence <= to; sequence += 1) lostOf(gap.agent).add(sequence);
 
   /** Trips what has to, and tells the other relays; nothing here may hold up a result. */
   function lookAtFuses(): void {
@@ -202,6 +205,7 @@ export function openSite(options: SiteOptions): Site {
       if (kind !== 'results' || (status !== 200 && status !== 201)) return;
       const { agent, sequence } = inspectEnvelope(bytes);
       observer.result(agent, sequence);
+      lost.get(agent)?.delete(sequence);
       try {
         if (fuse.note(bytes)) lookAtFuses();
       } catch (error) {
@@ -221,9 +225,9 @@ export function openSite(options: SiteOptions): Site {
         bytes,
         why,
       });
-      for (const sequence of sequences) lost.add(`${agent} ${sequence}`);
+      for (const sequence of sequences) lostOf(agent).add(sequence);
     },
-    wasDropped: (agent, sequence) => lost.has(`${agent} ${sequence}`),
+    droppedOf: (agent) => lost.get(agent) ?? NONE,
     fetched(bytes) {
       totals.fetchedBytes += bytes;
       observer.add({ fetchedBytes: bytes });
@@ -256,15 +260,4 @@ export function openSite(options: SiteOptions): Site {
       }
     },
   };
-}
-
-/** Ascending numbers as runs of neighbours. */
-function runsOf(sequences: readonly number[]): { from: number; to: number }[] {
-  const runs: { from: number; to: number }[] = [];
-  for (const sequence of sequences) {
-    const last = runs.at(-1);
-    if (last !== undefined && last.to + 1 === sequence) last.to = sequence;
-    else runs.push({ from: sequence, to: sequence });
-  }
-  return runs;
 }
