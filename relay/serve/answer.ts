@@ -3,7 +3,7 @@ import * as fs from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ServeLimits } from './limits.ts';
 import { matchesNone, parseRange, rangeAllowed } from './ranges.ts';
-import type { Rates } from './rates.ts';
+import { addressOf, type Rates } from './rates.ts';
 import type { Entry } from './tree.ts';
 
 /** What a refused request is told. */
@@ -72,7 +72,7 @@ export function sendFile(
   if (request.method === 'HEAD' || size === 0) response.writeHead(status, headers).end();
   else if (entry.body !== undefined) {
     // Never waits: what agents need to know goes first. It counts, so that payloads make room for it.
-    if (!rates.free) rates.sent(request.socket.remoteAddress ?? '', end - start + 1);
+    if (!rates.free) rates.sent(addressOf(request), end - start + 1);
     response.writeHead(status, headers).end(entry.body.subarray(start, end + 1));
   } else sendLarge(response, status, headers, entry, start, end, limits, rates);
 }
@@ -101,7 +101,7 @@ function sendLarge(
     const buffer = Buffer.allocUnsafe(
       Math.min(limits.pieceBytes, rates.free ? limits.pieceBytes : rates.pieceBytes, end - start + 1),
     );
-    const address = response.req.socket.remoteAddress ?? '';
+    const address = addressOf(response.req);
     let at = start;
     let timer: NodeJS.Timeout | undefined;
     let ended = false;

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import * as fs from 'node:fs';
+import * as https from 'node:https';
 import * as net from 'node:net';
 import * as os from 'node:os';
 import { join } from 'node:path';
@@ -14,11 +15,12 @@ import { openPayloadStore, payloadPath } from '#manifests/repository';
 import type { TlsFiles } from '#manifests/schema';
 import { httpOrigin, openTls } from '#manifests/transfer';
 import { openTrust } from '#manifests/trust';
+import { makeAuthority } from '../../manifests/transfer/testing/certificates.ts';
 import { startRelay } from '../run.ts';
 import { foldersOf, relaySettings } from '../settings.ts';
 import { makeAgent, makePublisher, sha256 } from '../testing/repository.ts';
 import { nginxConfig, startServer } from './index.ts';
-import { clientOf, openRates } from './rates.ts';
+import { addressOf, clientOf, openRates } from './rates.ts';
 
 const root = fs.mkdtempSync(join(os.tmpdir(), 'pf-front-'));
 const closing: (() => unknown)[] = [() => fs.rmSync(root, { recursive: true, force: true })];
@@ -267,12 +269,66 @@ test('nginx with the printed configuration: an agent refreshes, polls for one 30
     assert.ok([403, 404].includes((await fetch(url + path)).status), path);
   assert.equal((await fetch(`${url}/metadata/timestamp.json`, { method: 'POST', body: 'x' })).status, 403);
   assert.equal((await origin.post('inbox/results', agent.result(1))).status, 201);
-  assert.equal((await fetch(`${url}/healthz`)).status, 200);
+  for (const page of ['healthz', 'readyz', 'metrics', 'site/', 'site'])
+    assert.equal((await fetch(`${url}/${page}`)).status, 200, page);
+  const lease = await fetch(`${url}/v1/pre-reboot`, { method: 'POST', headers: { 'fleet-lock-protocol': 'true' }, body: '{}' });
+  assert.deepEqual([lease.status, ((await lease.json()) as { kind: string }).kind], [400, 'bad_request'], 'the relay answered');
+  const halts = await fetch(`${url}/site-halts/ward-7.json`);
+  assert.equal(((await halts.json()) as { code: string }).code, 'serve.path', 'the relay answered');
 
   // The next generation is seen without a reload.
   await publisher.publish({ patches: [patch, { id: 'b@1', as: 'approved', bytes: randomBytes(10) }], agents: [agent] });
   assert.equal((await relay.sync())?.changed, true);
   while (!(await trust.refresh(origin)).changed);
+});
+
+test('nginx before a relay with mutual TLS: shown by the relay’s own certificate; a client without one gets nothing; rates are of clients', {
+  skip: hasNginx ? false : 'nginx is not installed here',
+}, async () => {
+  const papers = fresh();
+  fs.mkdirSync(papers);
+  const ca = await makeAuthority(papers, 'clients');
+  const [server, client] = [certificate('front'), await ca.issue('client')];
+  const mirror = mirrorOf(randomBytes(100));
+  const tls = { ...server, clientCa: ca.cert };
+  let taken = 0;
+  const handle = () => Promise.resolve({ status: (taken += 1) > 0 ? 201 : 500, body: {} });
+  const posts = new Map([['/inbox/results', { limitBytes: 1_000, memoryBytes: 10_000, handle }]]);
+  const relay = await startServer({ ...common, mirror, tls, posts, rates: { requestsOfOne: 3 } });
+  closing.push(() => relay.close());
+  const port = await freePort();
+  await startNginx(nginxConfig({ mirror, front: `127.0.0.1:${port}`, relay: new URL(relay.url).host, tls }), port);
+  const url = `https://127.0.0.1:${port}`;
+  const post = (localAddress: string) =>
+    new Promise<number | undefined>((resolve, reject) => {
+      const read = (file: string) => fs.readFileSync(file);
+      const shown = { ca: read(server.cert), cert: read(client.cert), key: read(client.key) };
+      https
+        .request(`${url}/inbox/results`, { method: 'POST', localAddress, ...shown }, (answer) => {
+          answer.resume();
+          resolve(answer.statusCode);
+        })
+        .on('error', reject)
+        .end('x');
+    });
+  const statuses = await Promise.all(Array.from({ length: 8 }, () => post('127.0.0.1')));
+  assert.ok(statuses.filter((status) => status === 201).length >= 3 && statuses.includes(429), statuses.join());
+  assert.equal(await post('127.0.0.2'), 201, 'another client is not held to what the first one asked');
+  assert.equal(taken, statuses.filter((status) => status === 201).length + 1);
+  const stranger = httpOrigin(url, { tls: openTls({ ca: server.cert }) });
+  closing.push(() => stranger.close());
+  await assert.rejects(stranger.fetchSmall('metadata/timestamp.json', { limitBytes: 100 }), { code: 'transfer.tls-client' });
+});
+
+test('whose request it is: a web server on this machine says it, nobody else is believed', () => {
+  const of = (remoteAddress: string, told?: string) =>
+    addressOf({ socket: { remoteAddress }, headers: told === undefined ? {} : { 'x-real-ip': told } });
+  for (const here of ['127.0.0.1', '::1', '::ffff:127.0.0.1']) {
+    assert.equal(of(here, '192.0.2.7'), '192.0.2.7');
+    for (const nothing of [undefined, '', 'x', '192.0.2.7, 192.0.2.8']) assert.equal(of(here, nothing), here);
+  }
+  assert.equal(of('192.0.2.1', '192.0.2.7'), '192.0.2.1');
+  assert.equal(of('::127.0.0.1', '192.0.2.7'), '::127.0.0.1');
 });
 
 test('paths that cannot be written into a configuration are refused', () => {

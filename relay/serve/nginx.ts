@@ -8,7 +8,7 @@ export interface NginxRequest {
   readonly mirror: string;
   /** What nginx listens on, `0.0.0.0:8481`. */
   readonly front: string;
-  /** What the relay listens on; the inbox and the pages of the relay are passed to it. */
+  /** What the relay listens on; the inbox, reboot leases and the pages of the relay are passed to it. */
   readonly relay: string;
   /** Certificate and key for nginx; with them the relay is asked by https too. */
   readonly tls?: TlsFiles | undefined;
@@ -28,6 +28,12 @@ export function nginxConfig({ mirror, front, relay, tls, rates = {} }: NginxRequ
           'ssl_protocols TLSv1.2 TLSv1.3;',
           ...(tls.clientCa === undefined ? [] : [`ssl_client_certificate ${quoted(tls.clientCa)};`, 'ssl_verify_client on;']),
         ];
+  // A relay with mutual TLS knows this front by the relay's own certificate: see `strangerOf`.
+  const shown =
+    tls?.clientCa === undefined
+      ? []
+      : [`proxy_ssl_certificate ${quoted(tls.cert)};`, `proxy_ssl_certificate_key ${quoted(tls.key)};`];
+  const pass = `        proxy_pass ${tls === undefined ? 'http' : 'https'}://${behind};`;
   const limited = rates.ofOne === undefined ? [] : [`limit_rate ${rates.ofOne};  # bytes a second of a connection`];
   const lines = [
     '# Made by `patchferry-relay nginx-config`: nginx serves the mirror, the relay takes results in.',
@@ -55,6 +61,14 @@ export function nginxConfig({ mirror, front, relay, tls, rates = {} }: NginxRequ
     `    large_client_header_buffers 4 ${SERVE_LIMITS.headerBytes};`,
     ...limited.map((line) => `    ${line}`),
     '',
+    '    # What is passed on: the relay counts each client for itself, and waits for nobody longer than it would without nginx.',
+    '    proxy_http_version 1.1;',
+    '    proxy_set_header Connection "";',
+    '    proxy_set_header Host $host;',
+    '    proxy_set_header X-Real-IP $remote_addr;',
+    '    proxy_read_timeout 60s;',
+    ...shown.map((line) => `    ${line}`),
+    '',
     '    location ~ /\\. { return 404; }  # downloads in the making',
     '    location /metadata/ {',
     '        limit_except GET { deny all; }',
@@ -71,20 +85,18 @@ export function nginxConfig({ mirror, front, relay, tls, rates = {} }: NginxRequ
     '        error_page 404 = @relay;',
     '    }',
     '    location @relay {',
-    `        proxy_pass ${tls === undefined ? 'http' : 'https'}://${behind};`,
-    '        proxy_read_timeout 60s;',
+    pass,
     '    }',
     '    location /inbox/ {',
     `        client_max_body_size ${INBOX_BYTES};`,
-    `        proxy_pass ${tls === undefined ? 'http' : 'https'}://${behind};`,
-    '        proxy_read_timeout 60s;',
+    pass,
     '    }',
-    '    location /site-halts/ {',
-    `        proxy_pass ${tls === undefined ? 'http' : 'https'}://${behind};`,
-    '    }',
-    '    location = /healthz {',
-    `        proxy_pass ${tls === undefined ? 'http' : 'https'}://${behind};`,
-    '    }',
+    '    # Reboot leases, halts of the site, and the pages for people and monitoring.',
+    ...['/v1/', '/site-halts/', '/site', '= /metrics', '= /healthz', '= /readyz'].flatMap((path) => [
+      `    location ${path} {`,
+      pass,
+      '    }',
+    ]),
     '    location / { return 404; }',
     '}',
   ];

@@ -1,5 +1,7 @@
 // How fast clients are served: bytes a second of all and of one, requests a second of one. Who is one: an IPv4 address, or the
 // /64 an IPv6 address lies in.
+import type { IncomingMessage } from 'node:http';
+import { isIP } from 'node:net';
 import { openRate, type Rate } from '#manifests/transfer';
 
 export interface ServeRates {
@@ -63,6 +65,19 @@ export function openRates(rates: ServeRates, now: () => number, clients: number)
     },
     pieceBytes: Math.max(4_096, Math.trunc(Math.min(total ?? Number.MAX_SAFE_INTEGER, ofOne ?? Number.MAX_SAFE_INTEGER) / 8)),
   };
+}
+
+/**
+ * The address that a request came from. A web server in front of the relay says it in X-Real-IP, and is believed on this very
+ * machine only: whoever is here already can at most spend another client's rate.
+ */
+export function addressOf({
+  socket,
+  headers,
+}: Pick<IncomingMessage, 'headers'> & { socket: { remoteAddress?: string | undefined } }): string {
+  const address = socket.remoteAddress ?? '';
+  const told = headers['x-real-ip'];
+  return typeof told === 'string' && isIP(told) !== 0 && /^(?:127\.|::1$|::ffff:127\.)/i.test(address) ? told : address;
 }
 
 /** Which client an address belongs to. Pure. */

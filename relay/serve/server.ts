@@ -7,7 +7,7 @@ import type { Log } from '#manifests/platform/log';
 import { type Refusal, sendFile, sendJson, sendText } from './answer.ts';
 import { fault } from './faults.ts';
 import { SERVE_LIMITS, type ServeLimits } from './limits.ts';
-import { openRates, type ServeRates } from './rates.ts';
+import { addressOf, openRates, type ServeRates } from './rates.ts';
 import { readTls, renew, strangerOf, type TlsFiles } from './tls.ts';
 import { isServed, openTree } from './tree.ts';
 
@@ -116,7 +116,7 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
     }
     const target = request.url ?? '';
     const path = target.length > limits.pathBytes ? '' : (target.split('?', 1)[0] ?? '');
-    if (!rates.free && !rates.allowed(request.socket.remoteAddress ?? '')) {
+    if (!rates.free && !rates.allowed(addressOf(request))) {
       refuseAndClose(request, response, 429, REFUSALS.often, { 'retry-after': '1' });
     } else if (request.method === 'GET' || request.method === 'HEAD') {
       const { 'content-length': length = '0', 'transfer-encoding': encoding } = request.headers;
@@ -199,7 +199,7 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
       const body = await readBody(request, handler.limitBytes);
       if (body === undefined) return refuseAndClose(request, response, 413, REFUSALS.large);
       clearTimeout(late);
-      const told = await handler.handle(body, request.socket.remoteAddress ?? '', request.headers);
+      const told = await handler.handle(body, addressOf(request), request.headers);
       sendJson(response, told.status, told.body, told.headers);
     } catch (error) {
       if (response.destroyed || request.destroyed) return; // the client left in the middle of its body

@@ -34,12 +34,15 @@ export function readTls({ cert, key, clientCa }: TlsFiles): https.ServerOptions 
   return { ...context, ...asked };
 }
 
-/** Why a client is no one that this relay talks to; undefined when it is. A session that is taken up again is judged like a new one. */
+/**
+ * Why a client is no one that this relay talks to; undefined when it is. A session that is taken up again is judged like a new one.
+ * Who shows this relay's own certificate has its key, so it is the web server that stands in front of it.
+ */
 export function strangerOf(socket: Socket): string | undefined {
   if (!(socket instanceof TLSSocket)) return 'this is no TLS connection';
   const shown = socket.getPeerX509Certificate();
   if (shown === undefined) return 'this client shows no certificate';
-  if (socket.authorized) return undefined;
+  if (socket.authorized || shown.fingerprint256 === socket.getX509Certificate()?.fingerprint256) return undefined;
   const { authorizationError: error } = socket;
   const code = error instanceof Error ? ((error as NodeJS.ErrnoException).code ?? error.message) : String(error);
   return code === 'CERT_HAS_EXPIRED'
