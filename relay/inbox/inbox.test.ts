@@ -10,7 +10,7 @@ import type { Roster } from '#manifests/schema';
 import { envelopeHash, generateBoxKey } from '#manifests/trust';
 import { makeAgent, type TestAgent } from '../testing/repository.ts';
 import type { Delivery, Hop } from './hops.ts';
-import { forwardAll, INBOX_LIMITS, openHop, openInbox, openLedger, openSpool, type Spool } from './index.ts';
+import { forwardAll, INBOX_LIMITS, openHop, openInbox, openLedger, openSpool, type Spool, waitingIn } from './index.ts';
 
 const root = fs.mkdtempSync(join(os.tmpdir(), 'pf-inbox-'));
 after(() => fs.rmSync(root, { recursive: true, force: true }));
@@ -297,6 +297,29 @@ test('S33 group commit: what was answered is in the journal before it has a file
   assert.equal(third.items('results').length, 30);
   await third.close();
   await spool.close();
+});
+
+test('a file that is no envelope is neither sent nor counted as waiting, and what a killed write left goes at the next start', async () => {
+  const folder = join(fresh(), 'inbox');
+  const agent = makeAgent(collector);
+  const spool = openSpool(folder);
+  await spool.keep('results', agent.id, 1, envelopeHash(agent.result(1)), agent.result(1));
+  await spool.close();
+  const left = [
+    `results/${agent.id}/.tmp-0123456789ab-x.pfe`,
+    'enrolments/.tmp-0123456789ab-x.pfe',
+    'records/.tmp-0123456789ab-x.pfr',
+  ];
+  const stray = [`results/${agent.id}/notes.txt`, 'results/readme.pfe', `results/${agent.id}/.hidden.pfe`];
+  fs.mkdirSync(join(folder, 'records'));
+  for (const name of [...left, ...stray]) fs.writeFileSync(join(folder, name), 'PF');
+  assert.deepEqual(waitingIn(folder), { results: 1, enrolments: 0, refused: 0 });
+  const again = openSpool(folder);
+  assert.deepEqual(again.counts(), { results: 1, enrolments: 0, refused: 0 });
+  assert.equal(again.items('results').length, 1);
+  for (const name of left) assert.equal(fs.existsSync(join(folder, name)), false, name);
+  for (const name of stray) assert.ok(fs.existsSync(join(folder, name)), `${name} is somebody’s`);
+  await again.close();
 });
 
 const segmentsOf = (spool: Spool) => fs.readdirSync(join(spool.folder, '.journal'));

@@ -2,7 +2,7 @@
 // it is answered; if it has not gone on a moment later it gets its own file, and leaves the journal when that is flushed too.
 import * as fs from 'node:fs';
 import { dirname, join } from 'node:path';
-import { writeFileAtomic } from '#manifests/platform/files';
+import { removeTemporaries, writeFileAtomic } from '#manifests/platform/files';
 import { openBacklog } from './backlog.ts';
 import { openJournal, readJournal } from './journal.ts';
 import { INBOX_LIMITS } from './limits.ts';
@@ -86,6 +86,8 @@ export function openSpool(folder: string, options: SpoolOptions = {}): Spool {
   const temporary = join(folder, '.incoming');
   fs.rmSync(temporary, { recursive: true, force: true });
   fs.mkdirSync(temporary);
+  for (const place of ['records', 'enrolments', ...agentsIn(folder).map((agent) => `results/${agent}`)])
+    removeTemporaries(join(folder, place));
   const journalFolder = join(folder, '.journal');
   const records = openRecordSpool(folder);
   const now = options.now ?? Date.now;
@@ -311,13 +313,14 @@ export function openRecordSpool(folder: string): Pick<Spool, 'keepRecord' | 'ite
   };
 }
 
-/** Counts what is in an inbox folder, without touching it. */
+/** Counts what is in an inbox folder, without touching it: what would be forwarded, and no other file that came to lie there. */
 export function waitingIn(folder: string): Waiting {
-  const count = (part: string) =>
-    fs.existsSync(join(folder, part))
-      ? fs.readdirSync(join(folder, part), { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.pfe')).length
-      : 0;
-  return { results: count('results'), enrolments: count('enrolments'), refused: count('refused') };
+  const refused = join(folder, 'refused');
+  return {
+    results: filesOf(folder, 'results').length,
+    enrolments: filesOf(folder, 'enrolments').length,
+    refused: [...filesOf(refused, 'results'), ...filesOf(refused, 'enrolments'), ...recordsIn(join(refused, 'records'))].length,
+  };
 }
 
 function readIfThere(file: string): Buffer | undefined {
@@ -334,13 +337,12 @@ function recordsIn(folder: string): SpoolItem[] {
 
 /** Paths of envelopes that have a file, relative to the inbox folder. */
 function filesOf(folder: string, kind: EnvelopeSpoolKind): string[] {
-  const root = join(folder, kind);
-  if (kind === 'enrolments') return envelopesIn(root).map((name) => `${kind}/${name}`);
-  return fs
-    .readdirSync(root)
-    .filter((agent) => AGENT.test(agent))
-    .flatMap((agent) => envelopesIn(join(root, agent)).map((name) => `${kind}/${agent}/${name}`));
+  if (kind === 'enrolments') return envelopesIn(join(folder, kind)).map((name) => `${kind}/${name}`);
+  return agentsIn(folder).flatMap((agent) => envelopesIn(join(folder, kind, agent)).map((name) => `${kind}/${agent}/${name}`));
 }
+
+/** Agents of which results have files, or had. */
+const agentsIn = (folder: string): string[] => namesIn(join(folder, 'results'), AGENT);
 
 const envelopesIn = (folder: string): string[] => namesIn(folder, /^[^.].*\.pfe$/);
 
