@@ -109,6 +109,9 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
   });
   const roster = rosterSource(folders.mirror, log);
   const siblings = settings.siblings.map((place) => openHop(place, line.origin));
+  const siblingOrigins = settings.siblings
+    .filter((place) => /^https?:/i.test(place))
+    .map((place) => openOrigin(place, line.origin));
   const soon = debounce(RUN_LIMITS.gatherMs, () => void forward());
   const site = openSite({
     folders,
@@ -117,6 +120,8 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
     keys,
     spool,
     siblings,
+    siblingOrigins,
+    random,
     signal,
     onKept: () => soon.call(),
     clock,
@@ -279,10 +284,10 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
         forwardAlarm.cancel();
         await server.close();
         site.close();
-        await Promise.allSettled([syncing, forwarding, drop.idle(), staging.idle()]);
+        await Promise.allSettled([syncing, forwarding, drop.idle(), staging.idle(), site.idle()]);
         await payloads.close();
         await spool.close().catch((error: Error) => log.error({ error: error.message }, 'the spool could not be flushed'));
-        await Promise.allSettled([...origins, ...hops, ...siblings].map((each) => each.close()));
+        await Promise.allSettled([...origins, ...hops, ...siblings, ...siblingOrigins].map((each) => each.close()));
         lock.release();
       },
     };

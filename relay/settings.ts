@@ -123,8 +123,9 @@ export interface RelayFolders {
   readonly observed: string;
   /** What windows that open soon need, and how much of it is here. */
   readonly staging: string;
-  /** What the fuse has counted; what relays said under their own names. */
+  /** What the fuse has counted, and the envelopes of it that the site's other relays ask for; what relays said under their own names. */
   readonly fuse: string;
+  readonly fuseRuns: string;
   readonly records: string;
   /** The two folders that all of these lie in. */
   readonly state: string;
@@ -146,6 +147,7 @@ export function foldersOf({ stateDir, cacheDir }: Pick<RelaySettings, 'stateDir'
     observed: join(stateDir, 'observed.json'),
     staging: join(stateDir, 'staging.json'),
     fuse: join(stateDir, 'fuse.json'),
+    fuseRuns: join(stateDir, 'fuse'),
     records: join(stateDir, 'records'),
     state: stateDir,
     cache: cacheDir,

@@ -51,14 +51,6 @@ export function openInbox(
 ): Inbox {
   const agents = lookup(roster);
 
-  async function checkedResult(bytes: Uint8Array): Promise<EnvelopeHeader> {
-    const header = parsed(bytes, 'result');
-    const agent = agents(header.agent);
-    if (agent === undefined) throw fault('unknown-agent', `agent ${header.agent} is not in the roster`);
-    if (agent.status === 'revoked') throw fault('revoked-agent', `agent ${header.agent} was revoked`);
-    return signed(bytes, agent.signKey);
-  }
-
   /** Anyone can make keys and enrol, so what waits is bounded. What is here already is a duplicate and no more of it. */
   function boundEnrolments(agent: string, hash: string): void {
     const here = spool.items('enrolments');
@@ -104,7 +96,7 @@ export function openInbox(
   }
 
   const taking = {
-    results: (bytes: Uint8Array) => take('results', bytes, checkedResult),
+    results: (bytes: Uint8Array) => take('results', bytes, (each) => checkResult(each, agents)),
     enrolments: (bytes: Uint8Array) => take('enrolments', bytes, checkedEnrolment),
   };
 
@@ -134,6 +126,21 @@ export function openInbox(
   }
 
   return { result: taking.results, enrolment: taking.enrolments, batch };
+}
+
+/**
+ * A result as it must be to be taken in: bounded parse, an agent that the roster has and that was not revoked, the outer signature
+ * by its key. @throws inbox.malformed, inbox.kind, inbox.unknown-agent, inbox.revoked-agent, inbox.signature
+ */
+export async function checkResult(
+  bytes: Uint8Array,
+  agentOf: (id: string) => RosterAgent | undefined,
+): Promise<EnvelopeHeader> {
+  const header = parsed(bytes, 'result');
+  const agent = agentOf(header.agent);
+  if (agent === undefined) throw fault('unknown-agent', `agent ${header.agent} is not in the roster`);
+  if (agent.status === 'revoked') throw fault('revoked-agent', `agent ${header.agent} was revoked`);
+  return signed(bytes, agent.signKey);
 }
 
 /** The agent an envelope says it is from; what is no envelope is alone. */

@@ -1,5 +1,5 @@
 // The inbox: results and enrolments in, checked, on disk before the answer, and on to the next hop until it has them.
-export { type Inbox, openInbox } from './accept.ts';
+export { checkResult, type Inbox, openInbox } from './accept.ts';
 export { BATCH_LIMITS } from './batch.ts';
 export { type ForwardReport, forwardAll } from './forward.ts';
 export { type Hop, openHop } from './hops.ts';

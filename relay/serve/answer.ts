@@ -28,7 +28,7 @@ export function sendText(
   response: ServerResponse,
   status: number,
   type: string,
-  text: string,
+  text: string | Uint8Array,
   headers: Record<string, string> = {},
 ): void {
   const body = Buffer.from(text);

@@ -91,8 +91,8 @@ export function nginxConfig({ mirror, front, relay, tls, rates = {} }: NginxRequ
     `        client_max_body_size ${INBOX_BYTES};`,
     pass,
     '    }',
-    '    # Reboot leases, halts of the site, and the pages for people and monitoring.',
-    ...['/v1/', '/site-halts/', '/site', '= /metrics', '= /healthz', '= /readyz'].flatMap((path) => [
+    '    # Reboot leases, halts of the site, what its relays count, and the pages for people and monitoring.',
+    ...['/v1/', '/site-halts/', '/site-runs/', '/site', '= /metrics', '= /healthz', '= /readyz'].flatMap((path) => [
       `    location ${path} {`,
       pass,
       '    }',

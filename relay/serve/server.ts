@@ -28,7 +28,7 @@ export interface PostHandler {
 export type PageHandler = () => {
   status: number;
   type: string;
-  body: string;
+  body: string | Uint8Array;
   headers?: Record<string, string>;
   /** Of the body, with quotes: who has it already is told so. */
   etag?: string;

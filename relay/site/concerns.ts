@@ -168,7 +168,7 @@ function spool({ waiting, waitingSince, gaps }: SiteFacts, at: number): Concern[
   return concerns;
 }
 
-function stopped({ siteHalts, fuses, fuseSays }: SiteFacts): Concern[] {
+function stopped({ siteHalts, fuses, fuseSays, siblings }: SiteFacts): Concern[] {
   const halts = siteHalts
     .filter(({ state }) => state === 'in-force')
     .map(
@@ -182,6 +182,18 @@ function stopped({ siteHalts, fuses, fuseSays }: SiteFacts): Concern[] {
   const blown = fuseSays === '' ? [] : fuses.filter(({ state }) => state.tripped);
   return [
     ...halts,
+    ...siblings.flatMap(({ sibling, failing }): Concern[] =>
+      failing === null || fuses.length === 0
+        ? []
+        : [
+            {
+              about: 'fuse',
+              level: 'old',
+              says: `what ${sibling} counts for the fuse is not known here since ${momentText(failing.since)}: ${failing.says}`,
+              next: 'Look at that relay and at siblings in the settings; meanwhile each counts alone what comes to it.',
+            },
+          ],
+    ),
     ...blown.map(
       ({ rollout, state }): Concern => ({
         about: 'fuse',

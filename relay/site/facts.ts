@@ -10,8 +10,10 @@ import { currentGeneration, generationNumbers, mirrorLayout, readStaging, type S
 import { inForce, openRecordStore } from '../records/index.ts';
 import type { RelayFolders } from '../settings.ts';
 import { type RelayStatus, readStatus } from '../status.ts';
+import type { FuseFacts } from './counts.ts';
 import { type SignedSource, type SignedStop, signedSource } from './documents.ts';
-import { type FuseFacts, fuseFacts } from './fuse.ts';
+import { fuseFacts } from './fuse.ts';
+import type { SiblingCursor } from './fuse-file.ts';
 import { readLeases } from './lease-store.ts';
 import type { Lease } from './leases.ts';
 import { type Observations, readObserved, type UsageDay } from './observed.ts';
@@ -91,6 +93,8 @@ export interface SiteFacts {
   /** Fuses of the signed rollouts; why this relay cannot trip any, empty when it can. */
   readonly fuses: readonly FuseFacts[];
   readonly fuseSays: string;
+  /** How far the runs that other relays of the site count are known here. */
+  readonly siblings: readonly Pick<SiblingCursor, 'sibling' | 'failing'>[];
   /** Results that relays had to drop, by the relay that did; newest first. */
   readonly gaps: readonly (RelayGap & { readonly title: string; readonly own: boolean | null })[];
   /** Payloads brought ahead of windows; null before the first look. */
@@ -184,6 +188,7 @@ export function gatherFacts({ folders, site, signKey, clock, ...given }: GatherO
     }),
     fuses: fuse.fuses,
     fuseSays: fuse.says,
+    siblings: fuse.siblings.map(({ sibling, failing }) => ({ sibling, failing })),
     gaps: kept.gaps().map(({ key, gap }) => ({ ...gap, title: roster?.get(gap.agent)?.title ?? gap.agent, own: isOwn(key) })),
     staging: readStaging(folders.staging),
     stops: documents.stops().filter((stop) => !isOver(stop, now)),

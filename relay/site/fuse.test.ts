@@ -7,21 +7,12 @@ import { after, test } from 'node:test';
 import { runCommandLine } from '#manifests/platform/cli';
 import { systemClock, utcSeconds } from '#manifests/platform/clock';
 import { silentLog } from '#manifests/platform/log';
-import {
-  decodeDocument,
-  decodePlain,
-  encodeDocument,
-  encodePlain,
-  type Group,
-  type Result,
-  type SignedDelegation,
-  type SiteHalt,
-} from '#manifests/schema';
-import { generateSigningKey, openRecord, sealEnvelope, signRecord } from '#manifests/trust';
+import { decodePlain, encodePlain, type SignedDelegation, type SiteHalt } from '#manifests/schema';
+import { generateSigningKey, openRecord, signRecord } from '#manifests/trust';
 import { program } from '../cli/index.ts';
 import { type RunningRelay, startRelay } from '../run.ts';
 import { foldersOf, relaySettings } from '../settings.ts';
-import { groupTarget } from '../testing/group.ts';
+import { fusedPolicy, runResult } from '../testing/fused.ts';
 import { makeAgent, makePublisher, type TestAgent } from '../testing/repository.ts';
 import { relayKeys } from './index.ts';
 
@@ -70,54 +61,12 @@ async function scene() {
     await relayKeys(foldersOf(settingsOf('b', 'a')), SITE),
   ];
   const publish = async (changes: Partial<SignedDelegation> = {}) => {
-    const path = 'policy/groups/all.json.zst';
-    const plain = decodeDocument('group', groupTarget('all')[path] ?? new Uint8Array(), path);
-    const group: Group = {
-      ...plain,
-      rollout: {
-        name: 'careful',
-        id: 'careful',
-        canaries: 'same',
-        rings: [
-          {
-            name: 'one',
-            groups: [],
-            labels: {},
-            afterHours: 0,
-            stepped: false,
-            ramp: [{ afterHours: 0, percent: 100 }],
-            gate: null,
-            maxConcurrency: null,
-            hosts: null,
-          },
-        ],
-        opened: [],
-        halted: [],
-        fuse: { withinHours: 24, minReports: 4, maxFailures: { hosts: 1 }, scope: 'group' },
-      },
-    };
-    const delegation: SignedDelegation = {
-      schema: 'patchferry/site-delegation',
-      schemaVersion: 1,
-      signedAt: utcSeconds(now),
-      site: SITE,
-      may: ['halt'],
-      maxDelayDays: 0,
-      minRingPercent: 0,
-      hooks: [],
-      keys: [keysA.sign.publicKey],
-      relays: [keysA, keysB].map(({ sign, box }) => ({ signKey: sign.publicKey, boxKey: box?.publicKey ?? '' })),
-      until: utcSeconds(now + 300 * 24 * HOUR),
-      ...changes,
-    };
+    const relays = [keysA, keysB].map(({ sign, box }) => ({ signKey: sign.publicKey, boxKey: box?.publicKey ?? '' }));
     await publisher.publish({
       patches: [],
       agents,
       sites: Object.fromEntries(agents.map(({ id }) => [id, SITE])),
-      policy: {
-        [path]: encodeDocument('group', group),
-        [`policy/sites/${SITE}.json.zst`]: encodeDocument('site-delegation', delegation),
-      },
+      policy: fusedPolicy({ site: SITE, relays, at: now }, changes),
     });
   };
   await publish();
@@ -177,54 +126,6 @@ async function scene() {
       return records.map((record) => decodePlain('site-halt', openRecord(Buffer.from(record)).body, 'a halt'));
     },
   };
-}
-
-function runResult(
-  agent: TestAgent,
-  sequence: number,
-  outcome: 'committed' | 'rolled-back' | 'refused',
-  at: number,
-  to: string[],
-): Uint8Array {
-  const moment = utcSeconds(at);
-  const kernels = { running: '', installed: [] };
-  const result: Result = {
-    schema: 'patchferry/result',
-    schemaVersion: 1,
-    agent: agent.id,
-    boot: 'boot',
-    sequence,
-    previous: null,
-    trustedTime: moment,
-    wallTime: moment,
-    kind: 'run',
-    body: {
-      run: '00000000-0000-4000-8000-000000000000',
-      started: moment,
-      finished: moment,
-      outcome,
-      error: null,
-      patches: [],
-      states: [],
-      wayBack: null,
-      health: [],
-      changes: [],
-      kernelsBefore: kernels,
-      kernelsAfter: kernels,
-      resumed: 0,
-      rebootNeeded: { needed: false, evidence: [] },
-      packagesBeforeSha256: '0'.repeat(64),
-      packagesAfterSha256: '0'.repeat(64),
-    },
-  };
-  return sealEnvelope({
-    body: encodePlain('result', result),
-    kind: 'result',
-    agent: agent.id,
-    sequence,
-    signKey: agent.signKey,
-    recipients: to,
-  });
 }
 
 test('9.8 fuse: two of ten hosts fail with one allowed; the site is halted without upstream, at both its relays, and stays so', async () => {

@@ -14,6 +14,24 @@ export const SITE_LIMITS = {
   /** Bytes of what the fuse has counted, and reports that are kept. */
   fuseFileBytes: 32 * 1024 * 1024,
   fuseReports: 50_000,
+  /**
+   * Envelopes kept for the other relays of the site: bytes of one, of all, and of the disk that must stay free. A run's result is
+   * some KiB.
+   */
+  sharedBytes: 1024 * 1024,
+  sharedTotalBytes: 256 * 1024 * 1024,
+  sharedReserveBytes: 256 * 1024 * 1024,
+  /** Envelopes and bytes of one page of them, and bytes of its first line. */
+  pageRuns: 128,
+  pageBytes: 1024 * 1024,
+  runsHeadBytes: 16 * 1024,
+  /** Pages read of one sibling in one go; envelopes in these that do not hold, from which on it is left alone for a while. */
+  pagesAtOnce: 8,
+  refusedAtOnce: 8,
+  /** The longest that a sibling which does not answer is left alone, milliseconds. */
+  siblingRestMs: 120_000,
+  /** Milliseconds between two looks at a sibling when nothing comes here. */
+  siblingLookMs: 10_000,
   /** Milliseconds between two writes of what was observed. */
   observedEveryMs: 60_000,
   /** Milliseconds for which a host whose result came here counts as one of this relay's. */

@@ -41,7 +41,7 @@ ${
   fuses.length === 0
     ? html`<p>No signed rollout has a fuse.</p>`
     : html`<table class="stack">
-<caption>Hosts that failed among those that reported a run here, by rollout.</caption>
+<caption>Hosts that failed among those that reported a run here or to the other relays of the site, by rollout.</caption>
 <thead><tr><th scope="col">Rollout</th><th scope="col">State</th><th scope="col" class="n">Failed</th><th scope="col" class="n">Reports</th><th scope="col">Allowed</th><th scope="col">Within</th></tr></thead>
 <tbody>${fuses.map(fuse)}</tbody>
 </table>`

@@ -1,6 +1,7 @@
 // The station inside a running relay: leases to ask for, pages to look at, and what it watches to fill them.
 import { type Clock, utcSeconds } from '#manifests/platform/clock';
 import type { Log } from '#manifests/platform/log';
+import type { Origin } from '#manifests/transfer';
 import { inspectEnvelope } from '#manifests/trust';
 import { type Dropped, type Hop, runsOf, type Spool } from '../inbox/index.ts';
 import { openRecordStore, openRecords, RECORDS_LIMITS } from '../records/index.ts';
@@ -12,13 +13,14 @@ import { signedSource } from './documents.ts';
 import { gatherFacts, type SiteFacts } from './facts.ts';
 import { leaseService } from './fleetlock.ts';
 import { openFuse } from './fuse.ts';
-import { agentAnswers } from './halts.ts';
+import { agentAnswers, siblingAnswers } from './halts.ts';
 import type { RelayKeys } from './keys.ts';
 import { openLeases } from './lease-store.ts';
 import { SITE_LIMITS } from './limits.ts';
 import { METRICS_TYPE, renderMetrics } from './metrics.ts';
 import { heardLately, openObserver } from './observed.ts';
 import { PAGE_PATHS, renderSite } from './page.ts';
+import { openSiblings } from './siblings.ts';
 
 export interface Site {
   /** By path, for the server. */
@@ -38,6 +40,8 @@ export interface Site {
   watch(traffic: () => Traffic): void;
   /** Writes what was observed, at most once in a while. */
   tick(): void;
+  /** Ends when nothing is being read from other relays. */
+  idle(): Promise<unknown>;
   /** Writes what was observed. */
   close(): void;
 }
@@ -49,8 +53,11 @@ export interface SiteOptions {
   readonly site?: string | undefined;
   readonly keys: RelayKeys;
   readonly spool: Pick<Spool, 'items' | 'keepRecord' | 'unplaced'>;
-  /** The other relays of the site. */
+  /** The other relays of the site: to tell them halts, and to read what they count. */
   readonly siblings: readonly Hop[];
+  readonly siblingOrigins: readonly Origin[];
+  /** In [0, 1). */
+  readonly random: () => number;
   readonly signal: AbortSignal;
   /** Told after something came that has to go on. */
   readonly onKept: () => void;
@@ -85,10 +92,12 @@ export function openSite(options: SiteOptions): Site {
   const records = openRecords({ ...options, store: kept, documents, key: keys.sign });
   const fuse = openFuse({
     file: folders.fuse,
+    kept: folders.fuseRuns,
     site,
     box: keys.box,
     signKey: keys.sign.publicKey,
     documents,
+    siblings: options.siblingOrigins.map(({ name }) => name),
     inForce: (name) => records.inForce(name),
     halt: (halt) => records.halt(halt),
     clock,
@@ -100,6 +109,15 @@ export function openSite(options: SiteOptions): Site {
     if (key === keys.sign.publicKey)
       for (const { from, to } of gap.dropped)
         for (let sequence = from; sequence <= to; sequence += 1) lostOf(gap.agent).add(sequence);
+
+  const siblings = openSiblings({
+    ...options,
+    origins: options.siblingOrigins,
+    site,
+    fuse,
+    documents,
+    onCounted: () => lookAtFuses(),
+  });
 
   /** Trips what has to, and tells the other relays; nothing here may hold up a result. */
   function lookAtFuses(): void {
@@ -197,7 +215,7 @@ export function openSite(options: SiteOptions): Site {
 
   return {
     posts,
-    pages: { get: (path) => pages.get(path) ?? agentAnswers(records, path) },
+    pages: { get: (path) => pages.get(path) ?? agentAnswers(records, path) ?? siblingAnswers(fuse, site, path) },
     envelope(kind, bytes, status) {
       const name = `${kind} ${status}`;
       envelopes.set(name, (envelopes.get(name) ?? 0) + 1);
@@ -207,7 +225,9 @@ export function openSite(options: SiteOptions): Site {
       observer.result(agent, sequence);
       lost.get(agent)?.delete(sequence);
       try {
-        if (fuse.note(bytes)) lookAtFuses();
+        if (!fuse.note(bytes)) return;
+        lookAtFuses();
+        void siblings.look(true);
       } catch (error) {
         log.error({ reason: (error as Error).message }, 'a result cannot be counted for the fuse');
       }
@@ -246,11 +266,13 @@ export function openSite(options: SiteOptions): Site {
         log.error({ reason: (error as Error).message }, 'leases cannot be written');
       }
       lookAtFuses();
+      void siblings.look();
       if (clock.monotonic() - savedAt >= SITE_LIMITS.observedEveryMs) {
         save();
         records.tidy();
       }
     },
+    idle: () => siblings.idle(),
     close() {
       save();
       try {
