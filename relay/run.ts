@@ -91,7 +91,7 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
 
   const ledger = openLedger(folders.ledger, () => clock.now());
   const spool = openSpool(folders.inbox, {
-    wentOn: (agent, bytes) => ledger.has(agent, envelopeHash(bytes)),
+    wentOn: (bytes) => ledger.has(envelopeHash(bytes)),
     now: () => clock.now(),
   });
   const line = openLine(settings, clock, log);

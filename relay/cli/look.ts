@@ -5,7 +5,6 @@ import { systemClock } from '#manifests/platform/clock';
 import { writeFileAtomic } from '#manifests/platform/files';
 import { formatBytes } from '#manifests/platform/progress';
 import { openTrust } from '#manifests/trust';
-import { waitingIn } from '../inbox/index.ts';
 import { collectGarbage, currentGeneration, mirrorLayout, readStaging, summaryOf, verifyMirror } from '../mirror/index.ts';
 import { foldersOf, settingsOf } from '../settings.ts';
 import { gatherFacts, renderSite } from '../site/index.ts';
@@ -29,7 +28,8 @@ export const status: CommandSpec = {
     const dropped = facts.gaps.reduce((sum, { results }) => sum + results, 0);
     const generation = currentGeneration(mirrorLayout(folders.mirror));
     const last = readStatus(folders.status);
-    const waiting = waitingIn(folders.inbox);
+    const { results, enrolments, refused } = facts.waiting;
+    const waiting = { results, enrolments, refused };
     const staging = readStaging(folders.staging);
     const freshness =
       generation === undefined ? undefined : openTrust({ folder: folders.trust, now: () => systemClock.now() }).freshness();

@@ -8,7 +8,7 @@ import type { Log } from '#manifests/platform/log';
 import { formatBytes, type Progress } from '#manifests/platform/progress';
 import { folderOrigin } from '#manifests/transfer';
 import { openTrust, TRUST_LIMITS } from '#manifests/trust';
-import { openLedger } from '../inbox/index.ts';
+import { noteForwarded } from '../inbox/index.ts';
 import { collectGarbage, syncMirror } from '../mirror/index.ts';
 import { foldersOf, type RelaySettings } from '../settings.ts';
 import { noteSync } from '../status.ts';
@@ -101,7 +101,12 @@ async function show({ settings, log, signal }: CourierOptions, { index, tree }: 
   });
   noteSync(folders.status, systemClock.now(), report);
   const received = readReceived(tree, index.site);
-  const dropped = acknowledge(folders.courier, folders.inbox, openLedger(folders.ledger), received);
+  const dropped = acknowledge(
+    folders.courier,
+    folders.inbox,
+    (hashes) => noteForwarded(folders.ledger, hashes, systemClock.now()),
+    received,
+  );
   const gone = collectGarbage({ mirror: folders.mirror, lock: folders.lock, dryRun: false });
   const { generation } = report;
   return [

@@ -7,7 +7,6 @@ import { COURIER_LIMITS } from '#manifests/courier';
 import { readFileBounded, writeFileAtomic } from '#manifests/platform/files';
 import { agentId, count, moment, sha256 } from '#manifests/schema';
 import { envelopeHash } from '#manifests/trust';
-import type { Ledger } from '../inbox/index.ts';
 import { fault } from './faults.ts';
 
 const item = z.strictObject({
@@ -95,26 +94,22 @@ export function spooled(inbox: string): ReturnedItem[] {
   });
 }
 
-/** Drops from the spool what the publisher has by its own word. @returns how many items */
-export function acknowledge(folder: string, inbox: string, ledger: Ledger, upTo: number): number {
+/** Drops from the spool what the publisher has by its own word. @param note is told their hashes first @returns how many items */
+export function acknowledge(folder: string, inbox: string, note: (hashes: readonly string[]) => void, upTo: number): number {
   const state = readReturns(folder);
   const known = Math.min(upTo, state.sequence); // a number from before this state was lost binds nothing
-  let dropped = 0;
-  for (const { items } of state.open.filter(({ sequence }) => sequence <= known)) {
-    for (const { kind, agent, path, hash } of items) {
-      const file = join(inbox, path);
-      const bytes = tryRead(file);
-      if (bytes === undefined || envelopeHash(bytes) !== hash) continue;
-      if (kind !== 'records') ledger.add(agent, hash);
-      fs.rmSync(file, { force: true });
-      dropped += 1;
-    }
-  }
+  const told = state.open.filter(({ sequence }) => sequence <= known).flatMap(({ items }) => items);
+  const here = told.filter(({ path, hash }) => {
+    const bytes = tryRead(join(inbox, path));
+    return bytes !== undefined && envelopeHash(bytes) === hash;
+  });
+  note(here.flatMap(({ kind, hash }) => (kind === 'records' ? [] : [hash])));
+  for (const { path } of here) fs.rmSync(join(inbox, path), { force: true });
   if (known > state.acknowledged) {
     const open = state.open.filter(({ sequence }) => sequence > known);
     writeReturns(folder, { ...state, acknowledged: known, open });
   }
-  return dropped;
+  return here.length;
 }
 
 function namesIn(folder: string, pattern: RegExp = /^[^.].*\.pfe$/): string[] {

@@ -70,7 +70,7 @@ export function openInbox(
       const hash = envelopeHash(bytes);
       const duplicate = { status: 200, body: { state: 'duplicate', hash } };
       const { agent, sequence, detail } = await check(bytes);
-      if (ledger.has(agent, hash)) return duplicate;
+      if (ledger.has(hash)) return duplicate;
       if (kind === 'enrolments') boundEnrolments(agent, hash);
       let kept: 'new' | 'duplicate';
       try {

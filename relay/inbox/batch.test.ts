@@ -48,7 +48,7 @@ interface Relay {
 /** A relay's inbox on a folder; opening the same folder again is a restart. */
 function openRelay(folder: string, roster: () => Roster, now: () => number): Relay {
   const ledger = openLedger(join(folder, 'forwarded'), now);
-  const spool = openSpool(join(folder, 'inbox'), { wentOn: (agent, bytes) => ledger.has(agent, envelopeHash(bytes)) });
+  const spool = openSpool(join(folder, 'inbox'), { wentOn: (bytes) => ledger.has(envelopeHash(bytes)) });
   const inbox = openInbox(spool, ledger, roster, silentLog);
   return {
     folder,

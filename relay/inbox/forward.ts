@@ -17,6 +17,9 @@ export interface ForwardReport {
   readonly reasons: readonly string[];
 }
 
+const NOT_ANSWERED: Delivery = { kind: 'later', says: 'not answered' };
+const STOPPING: Delivery = { kind: 'later', says: 'the relay is stopping' };
+
 /**
  * Tries once to bring everything on. Nothing is thrown for a hop that cannot be reached: the report says so, items stay.
  * @param hops in order of preference; one that fails is left alone for the rest of this call
@@ -64,25 +67,30 @@ export async function forwardAll(
     const ends: Delivery[] = [];
     const held = new Map<string, Delivery>();
     for (const { item, bytes } of chunk) {
-      const end = held.get(item.agent) ?? (await deliver(item, bytes));
+      // Told to stop in the middle of a slow folder: what has arrived is noted, the rest is the next start's.
+      const end = held.get(item.agent) ?? (options.signal?.aborted === true ? STOPPING : await deliver(item, bytes));
       if (end.kind === 'later') held.set(item.agent, end);
       ends.push(end);
     }
     return ends;
   }
 
-  function settle({ item, bytes }: Loaded, end: Delivery): void {
-    if (end.kind === 'delivered') {
-      if (item.kind !== 'records') ledger.add(item.agent, envelopeHash(bytes));
-      spool.remove(item);
-      counts.delivered += 1;
-    } else if (end.kind === 'refused') {
-      spool.setAside(item, end.says);
-      options.log.error({ item: item.path, reason: end.says }, 'the next hop refuses an item for good');
-      counts.refused += 1;
-    } else {
-      reasons.add(end.says);
-      counts.waiting += 1;
+  /** What came of each; what arrived is written down before it leaves the spool, all of them at once. */
+  function settle(ended: ReadonlyArray<readonly [Loaded, Delivery]>): void {
+    const arrived = ended.flatMap(([each, end]) => (end.kind === 'delivered' ? [each] : []));
+    ledger.add(arrived.flatMap(({ item, bytes }) => (item.kind === 'records' ? [] : [envelopeHash(bytes)])));
+    for (const { item } of arrived) spool.remove(item);
+    counts.delivered += arrived.length;
+    for (const [{ item }, end] of ended) {
+      if (end.kind === 'delivered') continue;
+      if (end.kind === 'refused') {
+        spool.setAside(item, end.says);
+        options.log.error({ item: item.path, reason: end.says }, 'the next hop refuses an item for good');
+        counts.refused += 1;
+      } else {
+        reasons.add(end.says);
+        counts.waiting += 1;
+      }
     }
   }
 
@@ -114,12 +122,9 @@ export async function forwardAll(
         bytes += loaded.bytes.length;
       }
       const ends = await deliverAll(chunk);
-      const held = new Set<string>();
-      for (const [index, each] of chunk.entries()) {
-        const end = ends[index] ?? { kind: 'later', says: 'not answered' };
-        settle(each, end);
-        if (end.kind === 'later') held.add(each.item.agent);
-      }
+      const ended = chunk.map((each, index) => [each, ends[index] ?? NOT_ANSWERED] as const);
+      settle(ended);
+      const held = new Set(ended.flatMap(([{ item }, end]) => (end.kind === 'later' ? [item.agent] : [])));
       const left = rest.slice(looked);
       rest = left.filter(({ agent }) => !held.has(agent)); // order is kept for each agent
       counts.waiting += left.length - rest.length;
@@ -129,7 +134,7 @@ export async function forwardAll(
   // What relays say goes first, and each alone: a relay of an older version takes none, and must not keep results up.
   for (const item of spool.items('records')) {
     const loaded = loadedOf(item);
-    if (loaded !== undefined) settle(loaded, await deliver(item, loaded.bytes));
+    if (loaded !== undefined) settle([[loaded, await deliver(item, loaded.bytes)]]);
   }
   const lanes = lanesOf([...spool.items('enrolments').map((item) => [item]), ...byAgent(spool.items('results'))]).values();
   const worker = async () => {

@@ -10,7 +10,9 @@ import type { Roster } from '#manifests/schema';
 import { envelopeHash, generateBoxKey } from '#manifests/trust';
 import { makeAgent, type TestAgent } from '../testing/repository.ts';
 import type { Delivery, Hop } from './hops.ts';
-import { forwardAll, INBOX_LIMITS, openHop, openInbox, openLedger, openSpool, type Spool, waitingIn } from './index.ts';
+import { forwardAll, INBOX_LIMITS, openHop, openInbox, openLedger, openSpool, type Spool } from './index.ts';
+import { type LedgerView, readLedger } from './ledger.ts';
+import { waitingIn } from './spool.ts';
 
 const root = fs.mkdtempSync(join(os.tmpdir(), 'pf-inbox-'));
 after(() => fs.rmSync(root, { recursive: true, force: true }));
@@ -244,19 +246,41 @@ test('S26 a relay lost for good: what the agent still holds arrives by another o
   );
 });
 
-test('the ledger survives a torn line, stays bounded, and its loss loses nothing', () => {
+test('the ledger survives a torn line, stays bounded, one write for those that go together, and its loss loses nothing', () => {
   const folder = fresh();
-  const id = 'ab'.repeat(16);
-  const hashes = Array.from({ length: INBOX_LIMITS.ledgerEntries * 2 + 5 }, () => randomBytes(32).toString('hex'));
+  const hashes = Array.from({ length: INBOX_LIMITS.ledgerEntries + 2_005 }, () => randomBytes(32).toString('hex'));
+  const [first = '', last = ''] = [hashes[0], hashes.at(-1)];
   const ledger = openLedger(folder);
-  for (const hash of hashes) ledger.add(id, hash);
-  fs.appendFileSync(join(folder, id), 'abc');
+  for (let at = 0; at < hashes.length; at += 1_000) ledger.add(hashes.slice(at, at + 1_000));
+  assert.deepEqual([ledger.has(last), ledger.has(first)], [true, false]);
+  const logs = () => fs.readdirSync(folder).toSorted();
+  assert.ok(logs().length <= INBOX_LIMITS.ledgerEntries / INBOX_LIMITS.ledgerSegment + 1, String(logs()));
+  fs.appendFileSync(join(folder, logs().at(-1) ?? ''), first.slice(0, 20));
   const again = openLedger(folder);
-  assert.ok(again.has(id, hashes.at(-1) ?? ''));
-  assert.ok(!again.has(id, hashes[0] ?? ''));
-  assert.ok(fs.readFileSync(join(folder, id), 'utf8').split('\n').length <= INBOX_LIMITS.ledgerEntries * 2 + 2);
-  again.add(id, hashes[0] ?? '');
-  assert.ok(openLedger(folder).has(id, hashes[0] ?? ''));
+  assert.deepEqual([again.has(last), again.has(first), logs().length], [true, false, 1]);
+  again.add([first]);
+  assert.ok(openLedger(folder).has(first));
+  fs.rmSync(folder, { recursive: true });
+  assert.ok(!openLedger(folder).has(last));
+});
+
+test('a ledger of version 1, a file for each agent, is read and brought together; what is too old goes; a look changes nothing', () => {
+  const folder = fresh();
+  const now = Date.now();
+  const [young, old, torn] = [randomBytes(32), randomBytes(32), randomBytes(32)].map((bytes) => bytes.toString('hex'));
+  const second = (ago: number) => Math.trunc((now - ago) / 1_000);
+  fs.mkdirSync(folder);
+  fs.writeFileSync(
+    join(folder, 'ab'.repeat(16)),
+    `${old} ${second(INBOX_LIMITS.ledgerMs + 60_000)}\n${young} ${second(60_000)}\n`,
+  );
+  fs.writeFileSync(join(folder, 'cd'.repeat(16)), `${torn} ${second(60_000)}`.slice(0, 50));
+  const judge = (ledger: LedgerView) => [young, old, torn].map((hash) => ledger.has(hash ?? ''));
+  assert.deepEqual(judge(readLedger(folder, now)), [true, false, false]);
+  assert.equal(fs.readdirSync(folder).length, 2);
+  assert.deepEqual(judge(openLedger(folder, () => now)), [true, false, false]);
+  assert.deepEqual(fs.readdirSync(folder), ['000000000001.log']);
+  assert.deepEqual(judge(readLedger(folder, now)), [true, false, false]);
 });
 
 test('S33 group commit: what was answered is in the journal before it has a file, and a journal left by a kill is taken up', async () => {
@@ -293,7 +317,7 @@ test('S33 group commit: what was answered is in the journal before it has a file
 
   // What went on before the kill is not brought back by the journal.
   const wentOn = new Set(envelopes.slice(0, 10).map(envelopeHash));
-  const third = openSpool(second, { wentOn: (_, bytes) => wentOn.has(envelopeHash(bytes)) });
+  const third = openSpool(second, { wentOn: (bytes) => wentOn.has(envelopeHash(bytes)) });
   assert.equal(third.items('results').length, 30);
   await third.close();
   await spool.close();
@@ -356,7 +380,7 @@ test('S33 killed with some placed, one of them torn, some gone on and some in th
   const agent = makeAgent(collector);
   const folder = fresh();
   const ledger = openLedger(join(folder, 'forwarded'));
-  const wentOn = (id: string, bytes: Uint8Array) => ledger.has(id, envelopeHash(bytes));
+  const wentOn = (bytes: Uint8Array) => ledger.has(envelopeHash(bytes));
   // Beyond two of them each that comes places two; no timer does anything meanwhile.
   const limits = { backlog: 2, placeAfterMs: 600_000, settleAfterMs: 600_000 };
   const spool = openSpool(join(folder, 'inbox'), { wentOn, limits });
@@ -368,7 +392,7 @@ test('S33 killed with some placed, one of them torn, some gone on and some in th
   assert.deepEqual(hashes(spool), envelopes.map(envelopeHash), 'in order, wherever they lie');
   const [first] = spool.items('results');
   assert.ok(first);
-  ledger.add(agent.id, envelopeHash(spool.read(first)));
+  ledger.add([envelopeHash(spool.read(first))]);
   spool.remove(first);
 
   const copy = join(folder, 'copy');
@@ -447,5 +471,5 @@ test('S26 the next hop is lost for good with what it had: the agent sends again,
   assert.equal((await inbox.result(bytes)).status, 201, 'no ack for hours: the hop may not have brought it on');
   const other = scriptedHop(() => ({ kind: 'delivered' }));
   assert.equal((await forwardAll(spool, ledger, [other], { log: silentLog })).delivered, 1);
-  assert.ok(openLedger(join(folder, 'forwarded'), () => now).has(agent.id, envelopeHash(bytes)), 'the newest time counts');
+  assert.ok(openLedger(join(folder, 'forwarded'), () => now).has(envelopeHash(bytes)), 'the newest time counts');
 });

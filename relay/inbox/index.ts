@@ -3,7 +3,7 @@ export { checkResult, type Inbox, openInbox } from './accept.ts';
 export { BATCH_LIMITS } from './batch.ts';
 export { type ForwardReport, forwardAll } from './forward.ts';
 export { type Hop, openHop } from './hops.ts';
-export { type Ledger, openLedger } from './ledger.ts';
+export { type Ledger, noteForwarded, openLedger } from './ledger.ts';
 export { INBOX_LIMITS } from './limits.ts';
 export { type Dropped, openRoom, runsOf } from './room.ts';
 export {
@@ -13,5 +13,5 @@ export {
   type SpoolItem,
   type Unplaced,
   type Waiting,
-  waitingIn,
 } from './spool.ts';
+export { filesIn, viewInbox } from './view.ts';

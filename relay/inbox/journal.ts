@@ -13,12 +13,16 @@ export const JOURNAL_LIMITS = {
   /** Bytes of a path, and of one envelope, in a record that is read back. */
   pathBytes: 200,
   envelopeBytes: 72 * 1024 * 1024,
+  /** Bytes that are read at a time. */
+  readBytes: 1024 * 1024,
 } as const;
 
 export interface JournalRecord {
   /** Relative to the inbox folder. */
   readonly path: string;
   readonly bytes: Uint8Array;
+  /** When it came, milliseconds since 1970; undefined in records of older versions. */
+  readonly cameAt: number | undefined;
 }
 
 /** Where the bytes of a record lie: the name of a segment, and from which byte of it how many. */
@@ -39,9 +43,11 @@ export interface Journal {
   close(): Promise<void>;
 }
 
-const MAGIC = Buffer.from('PFJ1', 'latin1');
-/** Magic, length of the path, length of the bytes, SHA-256 of both. */
-const HEAD_BYTES = 4 + 2 + 4 + 32;
+/** Magic, length of the path (2 bytes), length of the bytes (4), since `PFJ2` when it came (6, milliseconds), SHA-256 of path and bytes. */
+const MAGICS = [Buffer.from('PFJ1', 'latin1'), Buffer.from('PFJ2', 'latin1')] as const;
+const HEADS = [4 + 2 + 4 + 32, 4 + 2 + 4 + 6 + 32] as const;
+const [, MAGIC] = MAGICS;
+const [, HEAD_BYTES] = HEADS;
 
 interface Waiting {
   /** What stands before the bytes: the head, the path. */
@@ -134,8 +140,9 @@ export function openJournal(folder: string): Journal {
       MAGIC.copy(before);
       before.writeUInt16BE(record.path.length, 4);
       before.writeUInt32BE(record.bytes.length, 6);
+      before.writeUIntBE(Math.max(0, Math.trunc(record.cameAt ?? 0)), 10, 6);
       before.write(record.path, HEAD_BYTES, 'latin1');
-      createHash('sha256').update(before.subarray(HEAD_BYTES)).update(record.bytes).digest().copy(before, 10);
+      createHash('sha256').update(before.subarray(HEAD_BYTES)).update(record.bytes).digest().copy(before, 16);
       return new Promise((done, failed) => {
         queue.push({ before, record, done, failed });
         flushSoon();
@@ -174,34 +181,69 @@ export function openJournal(folder: string): Journal {
   };
 }
 
-/** Every whole record of the segments in `folder`; a torn end, which nobody was promised, is passed over. */
+/**
+ * Every whole record of the segments in `folder`; a torn end, which nobody was promised, is passed over, as is a segment that is
+ * gone this moment. Changes nothing.
+ */
 export function* readJournal(folder: string): Generator<JournalRecord & { readonly place: JournalPlace }> {
   for (const name of segmentsIn(folder)) {
-    const handle = fs.openSync(join(folder, name), 'r');
+    const handle = openIfThere(join(folder, name));
+    if (handle === undefined) continue;
     try {
-      const read = (length: number) => {
-        const buffer = Buffer.alloc(length);
-        let done = 0;
-        for (let count = -1; done < length && count !== 0; done += count)
-          count = fs.readSync(handle, buffer, done, length - done, null);
-        return done === length ? buffer : undefined;
-      };
-      for (let at = HEAD_BYTES; ; at += HEAD_BYTES) {
-        const head = read(HEAD_BYTES);
-        if (head === undefined || !head.subarray(0, 4).equals(MAGIC)) break;
-        const [pathBytes, envelopeBytes] = [head.readUInt16BE(4), head.readUInt32BE(6)];
+      const read = ahead(handle);
+      for (let at = 0; ; ) {
+        const magic = read(4);
+        const version = MAGICS.findIndex((each) => magic?.equals(each) === true);
+        const headBytes = HEADS[version];
+        const head = headBytes === undefined ? undefined : read(headBytes - 4);
+        if (headBytes === undefined || head === undefined) break;
+        const [pathBytes, envelopeBytes] = [head.readUInt16BE(0), head.readUInt32BE(2)];
         if (pathBytes > JOURNAL_LIMITS.pathBytes || envelopeBytes > JOURNAL_LIMITS.envelopeBytes) break;
+        const cameAt = version === 0 ? undefined : head.readUIntBE(6, 6);
+        const sum = Buffer.from(head.subarray(headBytes - 4 - 32));
         const content = read(pathBytes + envelopeBytes);
-        if (content === undefined || !hash('sha256', content, 'buffer').equals(head.subarray(10))) break;
-        at += pathBytes;
-        const place = { segment: name, at, length: envelopeBytes };
-        yield { path: content.toString('latin1', 0, pathBytes), bytes: content.subarray(pathBytes), place };
+        if (content === undefined || !hash('sha256', content, 'buffer').equals(sum)) break;
+        const path = content.toString('latin1', 0, pathBytes);
+        at += headBytes + pathBytes;
+        yield {
+          path,
+          bytes: Buffer.from(content.subarray(pathBytes)),
+          cameAt,
+          place: { segment: name, at, length: envelopeBytes },
+        };
         at += envelopeBytes;
       }
     } finally {
       fs.closeSync(handle);
     }
   }
+}
+
+function openIfThere(file: string): number | undefined {
+  try {
+    return fs.openSync(file, 'r');
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw cause;
+  }
+}
+
+/** Reads a file from its beginning in large pieces; what it gives is good until the next call. Undefined: there is not as much. */
+function ahead(handle: number): (length: number) => Buffer | undefined {
+  let buffer = Buffer.alloc(JOURNAL_LIMITS.readBytes);
+  let [start, end] = [0, 0];
+  return (length) => {
+    if (end - start < length) {
+      const grown = length > buffer.length ? Buffer.alloc(length) : buffer;
+      buffer.copy(grown, 0, start, end);
+      [buffer, end, start] = [grown, end - start, 0];
+      for (let count = -1; end < length && count !== 0; end += count)
+        count = fs.readSync(handle, buffer, end, buffer.length - end, null);
+      if (end < length) return undefined;
+    }
+    start += length;
+    return buffer.subarray(start - length, start);
+  };
 }
 
 /** Names of the segments, oldest first. */

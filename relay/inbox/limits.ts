@@ -27,6 +27,11 @@ export const INBOX_LIMITS = {
   /** Files up to which each is flushed by itself; more are flushed with their whole file system, within so many milliseconds. */
   flushOneByOne: 64,
   flushMs: 300_000,
+  /** Milliseconds that a stop takes for giving files to what has none, and for flushing them; the rest stays in the journal. */
+  closePlaceMs: 1_000,
+  closeFlushMs: 2_000,
+  /** Milliseconds by which the time of a file may lie before the clock's: kernels count it in ticks. */
+  fileTickMs: 20,
   /** Bytes of the disk that are left free, so that what must be written can be. */
   reserveBytes: 64 * 1024 * 1024,
   /** Milliseconds between two looks at the disk; after which the spool is counted anew; the same when it seems full. */
@@ -41,10 +46,10 @@ export const INBOX_LIMITS = {
   dropAtOnce: 5_000,
   /** Milliseconds after which a result that went on and comes again goes on again: the next hop may be lost for good. */
   ledgerMs: 5 * 3_600_000,
-  /** Entries kept of the ledger of one agent's forwarded results; older ones are recognised by the collector. */
-  ledgerEntries: 2_000,
-  /** Agents whose ledgers are kept in memory. */
-  ledgersInMemory: 1_000,
+  /** Entries of the ledger of what went on, the newest; what is forgotten goes on again and is recognised by the collector. */
+  ledgerEntries: 200_000,
+  /** Entries of one of its files. */
+  ledgerSegment: 50_000,
   /** Agents whose results are forwarded at the same time; one agent's go in order. */
   parallelAgents: 4,
 } as const;

@@ -26,13 +26,14 @@ export function placeFile(temporaryFolder: string, file: string, bytes: Uint8Arr
 }
 
 /** Flushes files and the folders they lie in; those that are gone need none. Many at once are one call to the system. */
-export async function flushFiles(root: string, paths: readonly string[]): Promise<void> {
+export async function flushFiles(root: string, paths: readonly string[], signal?: AbortSignal): Promise<void> {
   if (paths.length > INBOX_LIMITS.flushOneByOne && process.platform === 'linux') {
-    const all = await run('sync', ['-f', root], { timeoutMs: INBOX_LIMITS.flushMs }).catch(() => undefined);
+    const all = await run('sync', ['-f', root], { timeoutMs: INBOX_LIMITS.flushMs, signal }).catch(() => undefined);
     if (all?.code === 0) return;
   }
   const folders = new Set<string>();
   for (const path of paths) {
+    signal?.throwIfAborted();
     try {
       const handle = await fs.promises.open(join(root, path), 'r');
       try {
@@ -47,7 +48,10 @@ export async function flushFiles(root: string, paths: readonly string[]): Promis
     for (let up = dirname(path); up !== '.'; up = dirname(up)) folders.add(up);
     folders.add('');
   }
-  for (const path of folders) await flushFolder(join(root, path));
+  for (const path of folders) {
+    signal?.throwIfAborted();
+    await flushFolder(join(root, path));
+  }
 }
 
 /**

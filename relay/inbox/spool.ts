@@ -55,14 +55,15 @@ export interface Spool {
   unplacedBytes(): number;
   /** Gives every envelope its own file, as far as there is room. */
   place(): void;
-  /** Flushes the envelopes' own files and empties the journal. Happens by itself; for the end of the process and for tests. */
+  /** Flushes the envelopes' own files and empties the journal. Happens by itself; for tests. */
   settle(): Promise<void>;
+  /** Does of that what can be done in `closePlaceMs` and `closeFlushMs`; the journal keeps the rest for the next start. */
   close(): Promise<void>;
 }
 
 export interface SpoolOptions {
   /** Whether an envelope went on already, so that a journal that a kill left does not bring it back. */
-  readonly wentOn?: ((agent: string, bytes: Uint8Array) => boolean) | undefined;
+  readonly wentOn?: ((bytes: Uint8Array) => boolean) | undefined;
   /** Milliseconds. */
   readonly now?: () => number;
   readonly limits?: Partial<Record<keyof typeof INBOX_LIMITS, number>>;
@@ -105,13 +106,14 @@ export function openSpool(folder: string, options: SpoolOptions = {}): Spool {
   let settling: NodeJS.Timeout | undefined;
   let settled: Promise<void> = Promise.resolve();
 
-  for (const { path, bytes, place } of readJournal(journalFolder)) {
-    if (!PATH.test(path) || options.wentOn?.(agentOf(path), bytes) === true) continue;
-    const own = readIfThere(join(folder, path));
+  const placed = new Set((['results', 'enrolments'] as const).flatMap((kind) => filesOf(folder, kind)));
+  for (const { path, bytes, place, cameAt: came } of readJournal(journalFolder)) {
+    if (!PATH.test(path) || options.wentOn?.(bytes) === true || refusedSince(folder, path, came)) continue;
+    const own = placed.has(path) ? readIfThere(join(folder, path)) : undefined;
     if (own !== undefined && Buffer.compare(own, bytes) === 0) unsettled.add(path);
     else {
       if (own !== undefined) fs.rmSync(join(folder, path)); // torn: it was not flushed
-      backlog.add(path, { place, cameAt: performance.now() });
+      backlog.add(path, { place, cameAt: performance.now() - Math.max(0, came === undefined ? 0 : now() - came) });
     }
   }
   const journal = openJournal(journalFolder);
@@ -166,17 +168,17 @@ export function openSpool(folder: string, options: SpoolOptions = {}): Spool {
     settling = undefined;
     const late = performance.now() - settledAt >= limits.settleAtLatestMs || unsettled.size > limits.unsettled;
     if (!late && (backlog.items() > 0 || !quietFor(limits.settleAfterMs))) return settleSoon();
-    settled = settled.then(empty).catch(settleSoon); // a disk that fails: tried again
+    settled = settled.then(() => empty()).catch(settleSoon); // a disk that fails: tried again
   }
 
   /** Drops the segments of the journal of which nothing is needed any more: it has gone on, or has its own flushed file. */
-  async function empty(): Promise<void> {
+  async function empty(signal?: AbortSignal): Promise<void> {
     settledAt = performance.now();
     const segments = (await journal.rotate()).filter((name) => !backlog.needs(name));
     const paths = unsettled;
     unsettled = new Set();
     try {
-      await flushFiles(folder, [...paths]);
+      await flushFiles(folder, [...paths], signal);
     } catch (cause) {
       for (const path of paths) unsettled.add(path);
       throw cause;
@@ -208,7 +210,7 @@ export function openSpool(folder: string, options: SpoolOptions = {}): Spool {
         const path = nameOf(kind, agent, sequence, hash.slice(0, digits));
         const known = here(path);
         if (known === undefined) {
-          const done = journal.append({ path, bytes });
+          const done = journal.append({ path, bytes, cameAt: now() });
           coming.set(path, { bytes, done });
           try {
             cameAt = performance.now();
@@ -291,13 +293,16 @@ export function openSpool(folder: string, options: SpoolOptions = {}): Spool {
     settle,
 
     async close() {
-      try {
-        await settle();
-      } finally {
-        clearTimeout(placing);
-        clearTimeout(settling);
-        await journal.close();
-      }
+      clearTimeout(placing);
+      for (const until = performance.now() + limits.closePlaceMs; backlog.items() > 0 && performance.now() < until; )
+        if (!place(limits.placeWhenBusy)) break;
+      const tooLong = AbortSignal.timeout(limits.closeFlushMs);
+      const given = new Promise<void>((done) => tooLong.addEventListener('abort', () => done(), { once: true }));
+      const emptied = settled.then(() => empty(tooLong)).catch(() => undefined); // the journal keeps what is not flushed
+      settled = emptied;
+      await Promise.race([emptied, given]);
+      clearTimeout(settling);
+      await Promise.race([journal.close(), given]);
     },
   };
 }
@@ -313,14 +318,31 @@ export function openRecordSpool(folder: string): Pick<Spool, 'keepRecord' | 'ite
   };
 }
 
-/** Counts what is in an inbox folder, without touching it: what would be forwarded, and no other file that came to lie there. */
-export function waitingIn(folder: string): Waiting {
+/** Paths of what has a file in an inbox folder, by kind: what would be forwarded, and no other file that came to lie there. */
+export function pathsIn(folder: string): { results: string[]; enrolments: string[]; refused: string[] } {
   const refused = join(folder, 'refused');
+  const aside = [
+    ...filesOf(refused, 'results'),
+    ...filesOf(refused, 'enrolments'),
+    ...recordsIn(join(refused, 'records')).map(({ path }) => path),
+  ];
   return {
-    results: filesOf(folder, 'results').length,
-    enrolments: filesOf(folder, 'enrolments').length,
-    refused: [...filesOf(refused, 'results'), ...filesOf(refused, 'enrolments'), ...recordsIn(join(refused, 'records'))].length,
+    results: filesOf(folder, 'results'),
+    enrolments: filesOf(folder, 'enrolments'),
+    refused: aside.map((path) => `refused/${path}`),
   };
+}
+
+/** Counts them. */
+export function waitingIn(folder: string): Waiting {
+  const { results, enrolments, refused } = pathsIn(folder);
+  return { results: results.length, enrolments: enrolments.length, refused: refused.length };
+}
+
+/** Whether an envelope that came at a moment was refused for good by the next hop afterwards. */
+function refusedSince(folder: string, path: string, cameAt = 0): boolean {
+  const facts = fs.statSync(join(folder, 'refused', path), { throwIfNoEntry: false });
+  return facts !== undefined && facts.mtimeMs + INBOX_LIMITS.fileTickMs >= cameAt;
 }
 
 function readIfThere(file: string): Buffer | undefined {

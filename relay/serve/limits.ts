@@ -39,7 +39,7 @@ export const SERVE_LIMITS = {
   /** Milliseconds between two looks at which generation is current. */
   generationMs: 200,
   /** Milliseconds that requests in progress get when the relay is stopped. */
-  graceMs: 10_000,
+  graceMs: 5_000,
 } as const;
 
 export type ServeLimits = { readonly [K in keyof typeof SERVE_LIMITS]: number };

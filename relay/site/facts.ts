@@ -5,7 +5,7 @@ import { judgeSiteHalt } from '#manifests/decide';
 import { type Clock, utcSeconds } from '#manifests/platform/clock';
 import type { RelayGap } from '#manifests/schema';
 import { type Freshness, openTrust } from '#manifests/trust';
-import type { Unplaced } from '../inbox/index.ts';
+import { filesIn, type Unplaced, viewInbox } from '../inbox/index.ts';
 import { currentGeneration, generationNumbers, mirrorLayout, readStaging, type Staging } from '../mirror/index.ts';
 import { inForce, openRecordStore } from '../records/index.ts';
 import type { RelayFolders } from '../settings.ts';
@@ -128,8 +128,13 @@ export function gatherFacts({ folders, site, signKey, clock, ...given }: GatherO
   const layout = mirrorLayout(folders.mirror);
   const generation = currentGeneration(layout);
   const isOwn = (key: string) => (signKey === undefined ? null : key === signKey);
-  const spooled = spoolOf(folders.inbox, given.unplaced ?? []);
   const kept = openRecordStore(folders.records);
+  const gaps = kept.gaps();
+  const spooled = spoolOf(
+    given.unplaced === undefined
+      ? viewInbox(folders.inbox, { ledger: folders.ledger, now, dropped: droppedSince(gaps) })
+      : [...filesIn(folders.inbox), ...given.unplaced],
+  );
   const fuse = fuseFacts(documents, { file: folders.fuse, site, signKey, at: now });
   const roster = documents.roster();
   const acks = documents.acks();
@@ -189,7 +194,7 @@ export function gatherFacts({ folders, site, signKey, clock, ...given }: GatherO
     fuses: fuse.fuses,
     fuseSays: fuse.says,
     siblings: fuse.siblings.map(({ sibling, failing }) => ({ sibling, failing })),
-    gaps: kept.gaps().map(({ key, gap }) => ({ ...gap, title: roster?.get(gap.agent)?.title ?? gap.agent, own: isOwn(key) })),
+    gaps: gaps.map(({ key, gap }) => ({ ...gap, title: roster?.get(gap.agent)?.title ?? gap.agent, own: isOwn(key) })),
     staging: readStaging(folders.staging),
     stops: documents.stops().filter((stop) => !isOver(stop, now)),
   };
@@ -236,19 +241,19 @@ interface Spooled {
   newest: number;
 }
 
-/** What lies in the inbox, by its file names and times, and what has no file yet. */
-function spoolOf(inbox: string, unplaced: readonly Unplaced[]) {
+/** Of each agent what waits, and how much of everything there is. */
+function spoolOf(items: readonly Unplaced[]) {
   const agents = new Map<string, Spooled>();
   const counts = { results: 0, enrolments: 0, refused: 0, bytes: 0 };
   let oldest: number | undefined;
-  const count = ({ path, bytes, at }: Unplaced) => {
+  for (const { path, bytes, at } of items) {
     const part = path.slice(0, path.indexOf('/')) as 'results' | 'enrolments' | 'refused';
     counts[part] += 1;
     counts.bytes += bytes;
-    if (part === 'refused') return;
+    if (part === 'refused') continue;
     oldest = Math.min(oldest ?? at, at);
     const result = /^results\/([0-9a-f]{32})\/(\d{12,16})-/.exec(path);
-    if (result === null) return;
+    if (result === null) continue;
     const [agent, sequence] = [result[1] ?? '', Number(result[2])];
     const of = agents.get(agent) ?? { count: 0, first: sequence, last: sequence, oldest: at, newest: at };
     agents.set(agent, {
@@ -258,21 +263,19 @@ function spoolOf(inbox: string, unplaced: readonly Unplaced[]) {
       oldest: Math.min(of.oldest, at),
       newest: Math.max(of.newest, at),
     });
-  };
-  for (const path of listed(inbox)) {
-    const facts = path.endsWith('.pfe') ? fs.statSync(join(inbox, path), { throwIfNoEntry: false }) : undefined;
-    if (facts !== undefined) count({ path, bytes: facts.size, at: facts.mtimeMs }); // otherwise it went on meanwhile
   }
-  for (const each of unplaced) count(each);
   return { agents, counts, oldest };
 }
 
-function listed(inbox: string): string[] {
-  return ['results', 'enrolments', 'refused'].flatMap((part) =>
-    fs.existsSync(join(inbox, part))
-      ? fs
-          .readdirSync(join(inbox, part), { recursive: true, encoding: 'utf8' })
-          .map((name) => `${part}/${name.replaceAll('\\', '/')}`)
-      : [],
-  );
+type Gaps = ReturnType<ReturnType<typeof openRecordStore>['gaps']>;
+
+/** Whether a result that came at a moment (ms) is one of those that were dropped since. */
+function droppedSince(gaps: Gaps): (agent: string, sequence: number, cameAt: number) => boolean {
+  const byAgent = Map.groupBy(gaps, ({ gap }) => gap.agent);
+  return (agent, sequence, cameAt) =>
+    (byAgent.get(agent) ?? []).some(
+      ({ gap }) =>
+        Date.parse(gap.signedAt) >= Math.trunc(cameAt / 1_000) * 1_000 &&
+        gap.dropped.some(({ from, to }) => from <= sequence && sequence <= to),
+    );
 }
