@@ -60,14 +60,17 @@ export const siteDelegation = authored(
     .strictObject({
       ...delegationFields,
       ...common,
-      keys: list(publicKeyHex, 10).min(1),
+      /** Of the site, for its overlays; a site that may only halt has none. */
+      keys: list(publicKeyHex, 10).default([]),
       /** Cards of the relays of the site that may halt it. */
       relays: list(card, 8).default([]),
       /** Halts of the site that count no more; `publisher site lift` writes these. */
       lifted: list(liftedHalt, 1_000).default([]),
       until: moment,
     })
-    .superRefine(({ site, may, relays }, context) => {
+    .superRefine(({ site, may, keys, relays }, context) => {
+      if (keys.length === 0 && (relays.length === 0 || may.some((power) => power !== 'halt')))
+        context.addIssue({ code: 'custom', path: ['keys'], message: 'name a key of the site: only halt goes without one' });
       for (const [index, each] of relays.entries())
         if (each.split(':')[1] !== site)
           context.addIssue({ code: 'custom', path: ['relays', index], message: `is the card of another site than ${site}` });
@@ -80,7 +83,7 @@ export type SiteDelegation = z.infer<typeof siteDelegation>;
 export const signedDelegation = document('site-delegation', 1, {
   ...delegationFields,
   signedAt: moment,
-  keys: list(publicKeyHex, 10).min(1),
+  keys: list(publicKeyHex, 10),
   relays: list(siteRelay, 8).optional(),
   lifted: list(liftedHalt, 1_000).optional(),
   until: moment,

@@ -35,9 +35,8 @@ describe('what relays say under their own names', () => {
   });
   before(async () => {
     await lab.prepare();
-    const key = generateSigningKey().publicKey;
     const card = `patchferry-site:ward-7:${relay.publicKey}:${box.publicKey}`;
-    const added = await lab.run('site', 'add', 'ward-7', '--key', key, '--may', 'halt', '--relay', card);
+    const added = await lab.run('site', 'add', 'ward-7', '--may', 'halt', '--relay', card);
     assert.equal(added.exit, 0, added.err);
     fs.appendFileSync(join(lab.home, 'policy/sites/ward-7.yaml'), '# the ward by the lake\n');
     assert.equal((await lab.run('publish')).exit, 0);
@@ -63,6 +62,12 @@ describe('what relays say under their own names', () => {
     const other = `patchferry-site:other:${relay.publicKey}:${box.publicKey}`;
     const refused = await lab.run('site', 'add', 'ward-8', '--key', relay.publicKey, '--may', 'halt', '--relay', other);
     assert.equal(refused.exit, 2, refused.out);
+    const card = other.replace('other', 'ward-8');
+    for (const more of [[], ['--may', 'halt', '--may', 'reject'], ['--may', 'reject']]) {
+      const keyless = await lab.run('site', 'add', 'ward-8', '--relay', card, ...more);
+      assert.equal(keyless.exit, 2, keyless.out);
+      assert.match(keyless.err, /--key is missing/);
+    }
   });
 
   test('collect shows a halt of a site and says how to end it; what a stranger signed does not count, a torn one is put aside', async () => {

@@ -71,7 +71,7 @@ export function siteCommands(tools: Tools): CommandSpec[] {
       options: [
         {
           flags: '--key <hex>',
-          says: 'public key of the site (several times); made there by `publisher key make`',
+          says: 'public key of the site (several times), made there by `publisher key make`; not needed where it may only halt',
           many: true,
         },
         {
@@ -95,6 +95,10 @@ export function siteCommands(tools: Tools): CommandSpec[] {
           line: 'publisher site add ship-7 --key 0f3b…0b1c --may narrow-window --may delay --max-delay-days 7 && publisher publish',
           says: 'The first publish after it needs the targets keys: they say who may sign what.',
         },
+        {
+          line: 'publisher site add ward-7 --may halt --relay CARD && publisher publish',
+          says: 'The relay whose card it is may halt its site; `patchferry-relay courier key` prints the card.',
+        },
       ],
       async run(context) {
         const home = homeOf(context, tools);
@@ -105,8 +109,9 @@ export function siteCommands(tools: Tools): CommandSpec[] {
             throw fault('key', `${JSON.stringify(key)} is no public key`, { where: '--key' });
           checkSigningKey(key);
         }
-        if (keys.length === 0) throw fault('key', '--key is missing', { where: '--key' });
         const may = listOption(context, 'may');
+        const haltOnly = may.length > 0 && may.every((power) => power === 'halt');
+        if (keys.length === 0 && !haltOnly) throw fault('key', '--key is missing', { where: '--key' });
         const text = stringify({
           apiVersion: 'patchferry/v1',
           kind: 'SiteDelegation',
@@ -129,7 +134,9 @@ export function siteCommands(tools: Tools): CommandSpec[] {
           writeFileAtomic(file, text);
           return {
             exit: EXIT.done,
-            text: `wrote ${file}\nNext: publisher publish (with the targets keys); then the site signs: publisher site overlay sign`,
+            text: haltOnly
+              ? `wrote ${file}\nNext: publisher publish (with the policy keys); then the site’s relays sync`
+              : `wrote ${file}\nNext: publisher publish (with the targets keys); then the site signs: publisher site overlay sign`,
             report: { schema: 'patchferry/site', schemaVersion: 1, site, delegation: document, file },
           };
         });

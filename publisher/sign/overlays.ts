@@ -206,6 +206,7 @@ export function sitesToSign(
       remarks.push(`the delegation of site ${site} ended at ${until}; it signs nothing any more`);
       continue;
     }
+    if (keys.length === 0) continue; // its relays may halt it: nothing of it is an overlay
     const role = siteRole(site);
     const opened = holding(home, delegation, published, at, lifeMs, remarks);
     sites.push({ role, keys, paths: pathsOf(site), file: opened && { version: opened.version, bytes: opened.metadata } });

@@ -4,10 +4,11 @@ import type { CommandSpec } from '#manifests/platform/cli';
 import { systemClock } from '#manifests/platform/clock';
 import { writeFileAtomic } from '#manifests/platform/files';
 import { formatBytes } from '#manifests/platform/progress';
+import { openPayloadStore } from '#manifests/repository';
 import { openTrust } from '#manifests/trust';
 import { collectGarbage, currentGeneration, mirrorLayout, readStaging, summaryOf, verifyMirror } from '../mirror/index.ts';
 import { foldersOf, settingsOf } from '../settings.ts';
-import { gatherFacts, renderSite } from '../site/index.ts';
+import { concernsOf, gatherFacts, renderSite } from '../site/index.ts';
 import { readStatus } from '../status.ts';
 
 export const status: CommandSpec = {
@@ -24,7 +25,6 @@ export const status: CommandSpec = {
     const { html } = context.options;
     const facts = gatherFacts({ folders, site: settings.site, clock: systemClock });
     if (typeof html === 'string') writeFileAtomic(html, renderSite(facts));
-    const halts = facts.siteHalts.filter(({ state }) => state === 'in-force');
     const dropped = facts.gaps.reduce((sum, { results }) => sum + results, 0);
     const generation = currentGeneration(mirrorLayout(folders.mirror));
     const last = readStatus(folders.status);
@@ -33,17 +33,7 @@ export const status: CommandSpec = {
     const staging = readStaging(folders.staging);
     const freshness =
       generation === undefined ? undefined : openTrust({ folder: folders.trust, now: () => systemClock.now() }).freshness();
-    const concerns = [
-      ...(generation === undefined ? ['nothing has been mirrored yet'] : []),
-      ...(last.failuresInARow > 0 ? [`the last ${last.failuresInARow} syncs failed`] : []),
-      ...(freshness?.hardExpired === true ? ['the metadata has expired: agents install nothing new'] : []),
-      ...(freshness?.softExpired === true && !freshness.hardExpired ? ['the metadata is older than it should be'] : []),
-      ...halts.map(
-        ({ site, name, by, reason, endsAt }) =>
-          `site ${site} is halted ${by === 'fuse' ? 'by the fuse' : 'by hand'} (${name}) until ${endsAt ?? 'it is lifted'} at the latest: ${reason}`,
-      ),
-      ...(waiting.refused > 0 ? [`${waiting.refused} items were refused by the next hop (inbox/refused)`] : []),
-    ];
+    const concerns = concernsOf(facts);
     const lines = [
       generation === undefined
         ? 'generation: none'
@@ -52,7 +42,7 @@ export const status: CommandSpec = {
         ? []
         : [
             `versions:   root ${generation.versions.root}, timestamp ${generation.versions.timestamp}, snapshot ${generation.versions.snapshot}, targets ${generation.versions.targets}`,
-            `payloads:   ${generation.payloadCount} (${formatBytes(generation.payloadBytes)}), setting ${generation.payloads}${notHere(generation)}`,
+            `payloads:   ${generation.payloadCount} (${formatBytes(generation.payloadBytes)}), setting ${generation.payloads}${notHere(generation)}${besides(folders.mirror, generation)}`,
             `expires:    ${freshness?.expires ?? 'unknown'}`,
           ]),
       `last sync:  ${last.lastGoodSync ?? 'never'}${last.lastSync !== last.lastGoodSync ? ` (tried ${last.lastSync})` : ''}`,
@@ -67,7 +57,7 @@ export const status: CommandSpec = {
           `staged:     ${here} of ${payloads} payloads for ${group}, window ${window} at ${opensAt}`,
       ),
       ...last.failures.map(({ origin, code, message }) => `failure:    ${origin}: ${message} (${code})`),
-      ...concerns.map((concern) => `look at:    ${concern}`),
+      ...concerns.map(({ says, next }) => `look at:    ${says}\n            ${next}`),
     ];
     const summary = generation === undefined ? null : summaryOf(generation);
     return Promise.resolve({
@@ -87,7 +77,7 @@ export const status: CommandSpec = {
         fuses: facts.fuses,
         siteHalts: facts.siteHalts,
         dropped: facts.gaps.map(({ title: _title, ...gap }) => gap),
-        concerns,
+        concerns: concerns.map(({ says }) => says),
       },
     });
   },
@@ -138,6 +128,13 @@ export const gc: CommandSpec = {
     });
   },
 };
+
+/** What lies on disk beside the selection: it came on demand, or was selected before. */
+function besides(mirror: string, { payloadCount, payloadBytes }: { payloadCount: number; payloadBytes: number }): string {
+  const all = [...openPayloadStore(mirrorLayout(mirror).payloads).list()];
+  const more = all.length - payloadCount;
+  return more > 0 ? `; ${more} more on disk (${formatBytes(all.reduce((sum, { size }) => sum + size, -payloadBytes))})` : '';
+}
 
 /** Payloads that are asked for and are not here, by why. */
 function notHere({ absent, waiting, overQuota }: { absent: number; waiting: number; overQuota: number }): string {

@@ -46,7 +46,7 @@ function disk({ disks }: SiteFacts): Concern[] {
         says: `${formatBytes(freeBytes)} of ${formatBytes(sizeBytes)} are free for ${name} (${folder})`,
         next:
           name === 'cache'
-            ? 'Run gc, mirror fewer payloads, or give the cache more room.'
+            ? 'Run gc, set quotaMiB so that payloads make room, or give the cache more.'
             : 'Make room: results can only be taken in while there is some.',
       },
     ];
@@ -67,10 +67,18 @@ function mirror({ generation, status }: SiteFacts): Concern[] {
     concerns.push({
       about: 'upstream',
       level: 'old',
-      says: `the last ${several(status.failuresInARow, 'sync', 'syncs')} failed, the last good one was ${status.lastGoodSync === null ? 'never' : momentText(status.lastGoodSync)}${last === undefined ? '' : `: ${last.message} (${last.code})`}`,
+      says: `${status.failuresInARow === 1 ? 'the last sync' : `the last ${several(status.failuresInARow, 'sync')}`} failed, the last good one was ${status.lastGoodSync === null ? 'never' : momentText(status.lastGoodSync)}${last === undefined ? '' : `: ${last.message} (${last.code})`}`,
       next: 'Check the line and the upstream; run sync --log-level debug to see each request.',
     });
   }
+  const unknown = generation?.unknownProducts ?? [];
+  if (unknown.length > 0)
+    concerns.push({
+      about: 'mirror',
+      level: 'old',
+      says: `${unknown.join(', ')}: in the setting products, and in no catalog`,
+      next: `Correct products; the publisher has ${generation?.products.join(', ') || 'none'}.`,
+    });
   return concerns;
 }
 

@@ -50,7 +50,7 @@ export async function examine(facts: SiteFacts, options: DoctorOptions): Promise
   const state = (level: Concern['level']) => (level === 'bad' ? 'bad' : 'look');
   const fromFiles = Object.entries(ABOUT).flatMap(([name, fine]): Check[] => {
     const found = concerns.get(name) ?? [];
-    if (found.length === 0) return [{ name, state: 'ok', says: fine, next: '' }];
+    if (found.length === 0) return isKnown(name, facts) ? [{ name, state: 'ok', says: fine, next: '' }] : [];
     return found.map(({ level, says, next }) => ({ name, state: state(level), says, next }));
   });
   const asked = await Promise.all([
@@ -66,6 +66,13 @@ export async function examine(facts: SiteFacts, options: DoctorOptions): Promise
     inspectTls(files, now, whose).map(({ ok, says, next }): Check => ({ name, state: ok ? 'ok' : 'look', says, next })),
   );
   return [...fromFiles, ...papers, ...none, ...asked];
+}
+
+/** Before the first sync nobody knows how old the metadata is, or what the clock is worth: nothing is said of it. */
+function isKnown(name: string, { generation, status, staging }: SiteFacts): boolean {
+  if (name === 'upstream') return status.lastSync !== null;
+  if (name === 'staging') return staging !== null;
+  return generation !== null || !['expiry', 'clock', 'roster', 'hosts'].includes(name);
 }
 
 const within = (signal: AbortSignal | undefined) =>

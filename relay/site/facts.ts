@@ -1,5 +1,6 @@
 // Everything the site page, the metrics and the doctor say, gathered from files once. Nothing here changes anything.
 import * as fs from 'node:fs';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { judgeSiteHalt } from '#manifests/decide';
 import { type Clock, utcSeconds } from '#manifests/platform/clock';
@@ -64,6 +65,9 @@ export interface SiteHaltFacts {
 
 export interface SiteFacts {
   readonly at: string;
+  /** Name of this site, and of the machine. */
+  readonly site: string | null;
+  readonly machine: string;
   readonly hosts: readonly SiteHost[];
   readonly rosterSignedAt: string | null;
   readonly waiting: { readonly results: number; readonly enrolments: number; readonly refused: number; readonly bytes: number };
@@ -76,9 +80,16 @@ export interface SiteFacts {
     readonly from: string;
     readonly timestamp: number;
     readonly products: readonly string[];
+    /** Products that the settings select and that no catalog is of. */
+    readonly unknownProducts: readonly string[];
+    /** The setting `payloads` that this generation was made with. */
+    readonly selection: string;
     readonly payloadCount: number;
     readonly payloadBytes: number;
     readonly absent: number;
+    /** Payloads that wait for a free hour of the line, and for room. */
+    readonly waiting: number;
+    readonly overQuota: number;
   } | null;
   /** Numbers of the generations on disk. */
   readonly generations: readonly number[];
@@ -160,6 +171,8 @@ export function gatherFacts({ folders, site, signKey, clock, ...given }: GatherO
   });
   return {
     at: utcSeconds(now),
+    site: site ?? null,
+    machine: hostname(),
     hosts: hosts.toSorted((a, b) => byText(a.title, b.title) || byText(a.agent, b.agent)),
     rosterSignedAt: documents.rosterSignedAt() ?? null,
     waiting: spooled.counts,
@@ -174,9 +187,13 @@ export function gatherFacts({ folders, site, signKey, clock, ...given }: GatherO
             from: generation.from,
             timestamp: generation.versions.timestamp,
             products: generation.products,
+            selection: generation.payloads,
             payloadCount: generation.payloadCount,
             payloadBytes: generation.payloadBytes,
             absent: generation.absent,
+            waiting: generation.waiting,
+            overQuota: generation.overQuota,
+            unknownProducts: generation.only.filter((name) => !generation.products.includes(name)),
           },
     generations: generationNumbers(layout),
     freshness: generation === undefined ? null : freshnessOf(folders.trust, now),

@@ -46,12 +46,12 @@ export function renderSite(facts: SiteFacts): string {
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <meta name="color-scheme" content="light dark">
 <meta name="referrer" content="no-referrer">
-<title>Relay: ${title}, ${momentText(facts.at)}</title>
+<title>${whose(facts)}: ${title}, ${momentText(facts.at)}</title>
 <style>${fixed(PAGE_STYLE + EXTRA)}</style>
 </head>
 <body>
 <header>
-<p class="eyebrow">Relay as of ${momentText(facts.at)}</p>
+<p class="eyebrow">${whose(facts)} as of ${momentText(facts.at)}</p>
 <h1>${title}</h1>
 <p class="lead">${lead(facts)} ${several(heard.length, 'host')} of ${countText(members.length)} sent a result in the last ${CONCERNS.silentHours} hours.</p>
 ${concerns.length > 0 && html`<ul class="concerns">${concerns.map(({ level, says, next }) => html`<li class="${level}">${says}<span>${next}</span></li>`)}</ul>`}
@@ -75,6 +75,9 @@ ${mirrorPart(facts)}
 </html>
 `);
 }
+
+/** Which relay this is, on a phone with the pages of several. */
+const whose = ({ site, machine }: SiteFacts): string => `Relay ${machine}${site === null ? '' : ` of site ${site}`}`;
 
 function lead({ generation, status }: SiteFacts): Markup {
   if (generation === null) return html`Nothing has been mirrored yet.`;
@@ -202,8 +205,14 @@ ${
   generation !== null && [
     fact('Products', generation.products.join(', ') || 'none'),
     fact(
-      'Payloads',
-      `${countText(generation.payloadCount)}, ${formatBytes(generation.payloadBytes)}${generation.absent > 0 ? `; ${countText(generation.absent)} not at the upstream` : ''}`,
+      `Payloads, ${generation.selection}`,
+      `${countText(generation.payloadCount)}, ${formatBytes(generation.payloadBytes)}${[
+        [generation.absent, 'not at the upstream'] as const,
+        [generation.waiting, 'wait for a free hour of the line'] as const,
+        [generation.overQuota, 'beyond the quota'] as const,
+      ]
+        .flatMap(([count, says]) => (count > 0 ? [`; ${countText(count)} ${says}`] : []))
+        .join('')}`,
     ),
     fact('From', generation.from),
     fact('Timestamp version', String(generation.timestamp)),

@@ -94,6 +94,8 @@ test('the page says what is there, for files and over HTTP alike; hostile names 
   checkWords(page.replaceAll('&quot;', '"').replaceAll('&#39;', "'"));
   assert.equal(/\s(?:on\w+|src|href)=/.test(page.replaceAll(/>[^<]*</g, '><')), false, 'no attribute that loads or runs');
   assert.equal(/url\(|@import/.test(page), false);
+  const whose = `Relay ${os.hostname()}${site.settings.site === undefined ? '' : ` of site ${site.settings.site}`}`;
+  assert.ok(page.includes(`<title>${whose}: 2 things`) && page.includes(`<p class="eyebrow">${whose} as of `), whose);
   assert.equal((await fetch(`${site.relay.url}/site/`, { method: 'HEAD' })).status, 200);
   assert.ok(HOSTILE.includes('<script>'));
 });
@@ -285,6 +287,24 @@ test('status --html writes the same page from files; doctor says what to do, in 
   assert.equal(state(`inboxForward ${inboxForward.join()}`), 'look', 'the folder is gone');
   for (const check of checks) assert.equal(check.next === '', check.state === 'ok', check.name);
   assert.match((await cli('doctor', '--config', config, ...flags)).out, /next: Make the folder, or mount its medium/);
+  const told = await cli('status', '--config', config, ...flags);
+  assert.equal(told.exit, 1, 'status, the page and doctor agree on what needs a look');
+  assert.match(told.out, /look at: +1 host has sent nothing here for 72 hours: backoffice\n +Look whether they are on/);
+});
+
+test('doctor says nothing of what nobody can know before the first sync', async () => {
+  const flags = ['--state-dir', join(root, 'never/state'), '--cache-dir', join(root, 'never/cache')];
+  const { exit, out } = await cli('doctor', '--json', ...flags);
+  assert.equal(exit, 1);
+  const { checks } = JSON.parse(out) as { checks: { name: string; state: string; says: string }[] };
+  assert.deepEqual(
+    checks.filter(({ state }) => state === 'ok').map(({ name }) => name),
+    ['disk', 'spool', 'fuse', 'leases'],
+  );
+  assert.deepEqual(
+    checks.filter(({ state }) => state !== 'ok').map(({ says }) => says),
+    ['nothing has been mirrored yet', 'no upstream is set'],
+  );
 });
 
 test('what was observed is there after a restart, and what a sync by hand fetched meanwhile', async () => {
@@ -334,6 +354,8 @@ test('/readyz: 503 with its reasons before the first sync; concerns of each kind
   assert.deepEqual(about({ disks: [], waiting: { ...facts.waiting, refused: 2 } }), ['spool old']);
   assert.deepEqual(about({ disks: [], status: { ...facts.status, failuresInARow: 3 } }), ['upstream old']);
   assert.deepEqual(about({ disks: [], leases: null }), ['leases old']);
+  const generation = facts.generation ?? assert.fail();
+  assert.deepEqual(about({ disks: [], generation: { ...generation, unknownProducts: ['debain-12'] } }), ['mirror old']);
   assert.deepEqual(about({ disks: [], siteHalts: all.siteHalts }), ['fuse old']);
   const opening = { group: 'all', window: 'night', opensAt: facts.at, payloads: 3, bytes: 3, here: 2, hereBytes: 2 };
   const staging = {
