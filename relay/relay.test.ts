@@ -10,6 +10,7 @@ import { declaredFaults, isFault } from '#manifests/errors';
 import { runCommandLine } from '#manifests/platform/cli';
 import { silentLog } from '#manifests/platform/log';
 import { run } from '#manifests/platform/process';
+import { bareEnvironment } from '#manifests/platform/testing/environment';
 import { payloadPath } from '#manifests/repository';
 import { httpOrigin } from '#manifests/transfer';
 import { envelopeHash, openTrust } from '#manifests/trust';
@@ -42,7 +43,7 @@ const foldersFlags = ({ stateDir, cacheDir }: Place) => ['--state-dir', stateDir
 function node(args: string[], env: Record<string, string> = {}) {
   return run(process.execPath, ['--import', KILL_AT, MAIN, ...args], {
     timeoutMs: 60_000,
-    env: { PATH: process.env['PATH'] ?? '', LC_ALL: 'C.UTF-8', ...env },
+    env: bareEnvironment({ LC_ALL: 'C.UTF-8', ...env }),
   });
 }
 
@@ -129,7 +130,7 @@ async function startProcess(
     process.execPath,
     ['--import', KILL_AT, MAIN, 'run', '--listen', '127.0.0.1:0', '--log-level', 'silent', ...args],
     {
-      env: { PATH: process.env['PATH'] ?? '', ...env },
+      env: bareEnvironment(env),
       stdio: ['ignore', 'ignore', 'pipe'],
     },
   );

@@ -3,6 +3,7 @@ import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { run } from '#manifests/platform/process';
+import { bareEnvironment } from '#manifests/platform/testing/environment';
 import { type TryOut, tryOut } from '../cli/try-out.ts';
 
 const PRELOAD = join(import.meta.dirname, 'fixtures', 'kill-at.mjs');
@@ -38,7 +39,7 @@ describe('S42 publisher killed at any point of publish', () => {
   const publish = (env: Record<string, string>) =>
     run(process.execPath, ['--import', PRELOAD, MAIN, 'publish', '--quiet', '--home', lab.home], {
       timeoutMs: 60_000,
-      env: { PATH: process.env['PATH'] ?? '', TMPDIR: lab.folder, KILL_HOME: lab.home, ...env },
+      env: bareEnvironment({ TMPDIR: lab.folder, KILL_HOME: lab.home, ...env }),
     });
   const reset = () => {
     fs.rmSync(lab.home, { recursive: true });

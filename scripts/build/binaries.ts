@@ -42,15 +42,12 @@ export async function bundle(component: Component, folder: string): Promise<stri
 
 /** The Node to inject into, without its symbols (about 40 MB less) where `strip` is at hand. Stripped before, never after. */
 async function baseNode(folder: string): Promise<string> {
-  const base = join(folder, `node-${process.version}`);
-  if (fs.existsSync(base)) return base;
-  const making = `${base}.making`;
-  fs.copyFileSync(process.execPath, making);
-  fs.chmodSync(making, 0o755);
+  const base = join(folder, 'node');
+  fs.copyFileSync(process.execPath, base);
+  fs.chmodSync(base, 0o755);
   if (process.platform === 'linux') {
-    await run('strip', ['--strip-all', making], { timeoutMs: 120_000 }).catch(() => undefined);
+    await run('strip', ['--strip-all', base], { timeoutMs: 120_000 }).catch(() => undefined);
   }
-  fs.renameSync(making, base);
   return base;
 }
 
@@ -107,30 +104,39 @@ export async function programAndCache(
   return { program, cache };
 }
 
-/** Builds `components` into `folder` as `patchferry-NAME`; gives back the paths. */
+/**
+ * Builds `components` into `folder` as `patchferry-NAME`; gives back the paths. Each is made beside its place and put there whole,
+ * so that two builds at once do each other no harm.
+ */
 export async function buildBinaries(
   components: readonly Component[],
   folder: string,
   say: (line: string) => void,
 ): Promise<string[]> {
-  const work = join(folder, 'work');
-  fs.mkdirSync(work, { recursive: true });
-  const nodePath = await baseNode(work);
-  const platform = PLATFORM[process.platform] ?? 'linux';
-  const built: string[] = [];
-  for (const component of components) {
-    say(`building patchferry-${component}`);
-    const output = join(folder, `patchferry-${component}${platform === 'win' ? '.exe' : ''}`);
-    const target = { nodeRange: `node${process.versions.node}`, platform, arch: process.arch, output, forceBuild: false };
-    const assets = await programAndCache(component, work, nodePath);
-    await pkgSea.default(START, {
-      nodePath,
-      signature: true,
-      targets: [target],
-      seaConfig: { disableExperimentalSEAWarning: true, useSnapshot: false, useCodeCache: false, assets },
-    });
-    fs.chmodSync(output, 0o755);
-    built.push(output);
+  fs.mkdirSync(folder, { recursive: true });
+  const work = fs.mkdtempSync(join(folder, '.work-'));
+  try {
+    const nodePath = await baseNode(work);
+    const platform = PLATFORM[process.platform] ?? 'linux';
+    const built: string[] = [];
+    for (const component of components) {
+      say(`building patchferry-${component}`);
+      const name = `patchferry-${component}${platform === 'win' ? '.exe' : ''}`;
+      const output = join(work, name);
+      const target = { nodeRange: `node${process.versions.node}`, platform, arch: process.arch, output, forceBuild: false };
+      const assets = await programAndCache(component, work, nodePath);
+      await pkgSea.default(START, {
+        nodePath,
+        signature: true,
+        targets: [target],
+        seaConfig: { disableExperimentalSEAWarning: true, useSnapshot: false, useCodeCache: false, assets },
+      });
+      fs.chmodSync(output, 0o755);
+      built.push(join(folder, name));
+      fs.renameSync(output, join(folder, name));
+    }
+    return built;
+  } finally {
+    fs.rmSync(work, { recursive: true, force: true });
   }
-  return built;
 }

@@ -1,8 +1,8 @@
 // The stale Debian trees that test hosts start from: made once by mmdebstrap without security updates, kept as a tar.
 import * as fs from 'node:fs';
 import { join, resolve } from 'node:path';
-import { takeLock } from '#manifests/platform/lock';
 import { runOrThrow } from '#manifests/platform/process';
+import { inTurn } from '../setup/turns.ts';
 import { debianMirrors } from './apt-sources.ts';
 
 /** Of the hosts of Debian that most tests use. */
@@ -60,33 +60,22 @@ export const CACHE_FOLDER = resolve(import.meta.dirname, '../../.cache/hosts');
 export async function staleDebianTar(release: string, say: (line: string) => void, kind: TreeKind = 'debian'): Promise<string> {
   const name = kind === 'debian' ? release : `${release}-${kind}`;
   const tar = join(CACHE_FOLDER, `stale-2-${name}.tar`);
-  const lock = await lockOrWait(join(CACHE_FOLDER, `.${name}.lock`));
-  try {
-    if (fs.existsSync(tar)) return tar;
-    const mirrors = await debianMirrors(release);
-    if (mirrors === undefined) throw new Error(`apt on this machine has no sources for Debian ${release}`);
-    say(`making a Debian ${name} tree without its security updates (mmdebstrap, about half a minute)`);
-    const making = `${tar}.making`;
-    fs.rmSync(making, { force: true });
-    const source = `deb [signed-by=${mirrors.keyring}] ${mirrors.archive} ${release} main`;
-    const options = ['--variant=minbase', '--format=tar', `--include=${INCLUDE[kind].join(',')}`];
-    const args = [...options, ...(kind === 'rpm5' ? ANY_AGE : []), release, making, source];
-    await runOrThrow('mmdebstrap', args, { timeoutMs: 10 * MINUTES });
-    fs.renameSync(making, tar);
-    return tar;
-  } finally {
-    lock.release();
-  }
+  if (fs.existsSync(tar)) return tar;
+  await inTurn(join(CACHE_FOLDER, `.${name}.lock`), 'making a Debian tree', 10 * MINUTES, async () => {
+    if (!fs.existsSync(tar)) await makeTar(release, kind, name, tar, say);
+  });
+  return tar;
 }
 
-async function lockOrWait(path: string) {
-  const until = performance.now() + 10 * MINUTES;
-  for (;;) {
-    try {
-      return takeLock(path, 'making a Debian tree');
-    } catch (error) {
-      if (performance.now() > until) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 500));
-    }
-  }
+async function makeTar(release: string, kind: TreeKind, name: string, tar: string, say: (line: string) => void): Promise<void> {
+  const mirrors = await debianMirrors(release);
+  if (mirrors === undefined) throw new Error(`apt on this machine has no sources for Debian ${release}`);
+  say(`making a Debian ${name} tree without its security updates (mmdebstrap, about half a minute)`);
+  const making = `${tar}.making`;
+  fs.rmSync(making, { force: true });
+  const source = `deb [signed-by=${mirrors.keyring}] ${mirrors.archive} ${release} main`;
+  const options = ['--variant=minbase', '--format=tar', `--include=${INCLUDE[kind].join(',')}`];
+  const args = [...options, ...(kind === 'rpm5' ? ANY_AGE : []), release, making, source];
+  await runOrThrow('mmdebstrap', args, { timeoutMs: 10 * MINUTES });
+  fs.renameSync(making, tar);
 }

@@ -5,7 +5,9 @@ import { randomBytes } from 'node:crypto';
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { writeFileAtomic } from '#manifests/platform/files';
+import type { Lock } from '#manifests/platform/lock';
 import { run } from '#manifests/platform/process';
+import { waitForTurn } from '../setup/turns.ts';
 
 const COMMAND_MS = 60_000;
 /** How long what was killed may take to be gone. */
@@ -17,6 +19,12 @@ const KINDS = ['machines', 'namespaces', 'links', 'mounts', 'folders'] as const;
 export type Held = (typeof KINDS)[number];
 
 export const REGISTER = '/run/patchferry-labs';
+
+/** How long one may wait for another that clears up or makes a network. */
+const TURN_MS = 600_000;
+
+/** Held while a free address range is looked for and taken: of two labs at once each finds one of its own. */
+export const networkTurn = (): Promise<Lock> => waitForTurn(join(REGISTER, '.network.lock'), 'making a network', TURN_MS);
 
 export class Holdings {
   readonly #file: string;
@@ -49,9 +57,9 @@ export class Holdings {
 
   /** Gives back what is still held, and the note. Never throws; may be called twice. */
   async close(): Promise<void> {
-    await giveBack(Object.fromEntries([...this.#held].map(([kind, names]) => [kind, [...names]])));
+    const given = await giveBack(Object.fromEntries([...this.#held].map(([kind, names]) => [kind, [...names]])));
     for (const names of this.#held.values()) names.clear();
-    fs.rmSync(this.#file, { force: true });
+    if (given) fs.rmSync(this.#file, { force: true });
   }
 
   #write(): void {
@@ -86,22 +94,39 @@ function alive(name: string): number | undefined {
   return start !== '' && startOf(Number(pid)) === start ? Number(pid) : undefined;
 }
 
+/** While it is held nothing is cleared by anybody. */
+export const clearingTurn = (register = REGISTER): Promise<Lock> =>
+  waitForTurn(join(register, '.clearing.lock'), 'clearing up after labs', TURN_MS);
+
 async function clearAbandoned(register: string): Promise<void> {
-  for (const entry of fs.readdirSync(register).filter((name) => name.endsWith('.json'))) {
-    const file = join(register, entry);
-    let note: Note & { readonly holder: string };
-    try {
-      note = JSON.parse(fs.readFileSync(file, 'utf8')) as typeof note;
-    } catch {
-      continue; // another one is clearing it away just now
-    }
-    if (alive(note.holder) !== undefined) continue;
-    await giveBack(note);
-    fs.rmSync(file, { force: true });
+  const turn = await clearingTurn(register);
+  try {
+    await clear(register);
+  } finally {
+    turn.release();
   }
 }
 
-async function giveBack(note: Note): Promise<void> {
+async function clear(register: string): Promise<void> {
+  const abandoned = fs
+    .readdirSync(register)
+    .filter((name) => name.endsWith('.json'))
+    .flatMap((name) => {
+      const file = join(register, name);
+      try {
+        return [{ file, note: JSON.parse(fs.readFileSync(file, 'utf8')) as Note & { readonly holder: string } }];
+      } catch {
+        return []; // its holder has just given everything back
+      }
+    })
+    .filter(({ note }) => alive(note.holder) === undefined);
+  // One process may have left several notes, with a mount of one in a folder of the other: all of a kind go before the next kind.
+  const all = KINDS.map((kind) => [kind, abandoned.flatMap(({ note }) => note[kind] ?? [])] as const);
+  if (await giveBack(Object.fromEntries(all))) for (const { file } of abandoned) fs.rmSync(file, { force: true });
+}
+
+/** @returns whether everything is gone; a folder that something still keeps busy is not, and left to the next one */
+async function giveBack(note: Note): Promise<boolean> {
   const { machines = [], namespaces = [], links = [], mounts = [], folders = [] } = note;
   for (const name of machines) await stopMachine(name);
   for (const name of namespaces) {
@@ -113,7 +138,15 @@ async function giveBack(note: Note): Promise<void> {
   for (const name of links)
     if (fs.existsSync(`/sys/class/net/${name}`)) await run('ip', ['link', 'delete', name], { timeoutMs: COMMAND_MS });
   for (const path of mounts) await unmount(path);
-  for (const path of folders) fs.rmSync(path, { recursive: true, force: true, maxRetries: 3 });
+  let gone = true;
+  for (const path of folders) {
+    try {
+      fs.rmSync(path, { recursive: true, force: true, maxRetries: 3 });
+    } catch {
+      gone = false;
+    }
+  }
+  return gone;
 }
 
 /** Ends nspawn and the host's PID 1, with which the kernel ends all else in the host; waits until both are gone. */

@@ -4,10 +4,13 @@ import { randomBytes } from 'node:crypto';
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { type Launched, launch, type RunResult, run, runOrThrow } from '#manifests/platform/process';
-import { childOf, type Holdings, nameOf, stopMachine } from './holdings.ts';
+import { childOf, type Holdings, nameOf, networkTurn, stopMachine } from './holdings.ts';
 
 const COMMAND_MS = 120_000;
 const BOOT_MS = 120_000;
+
+/** Where nspawn keeps a folder for each machine by its name, also of one that was killed. */
+const NSPAWN = '/run/systemd/nspawn/propagate';
 
 /** Where a host has its root from, anew at each boot, as a boot loader and the kernel find it. */
 export interface RootMount {
@@ -55,10 +58,12 @@ export class TestHost {
   /** Makes the namespace and the line; the host is not booted yet. */
   static async create(name: string, root: string, folder: string, holdings: Holdings, mount?: RootMount): Promise<TestHost> {
     const tag = randomBytes(3).toString('hex');
+    using turn = await networkTurn();
     const network = { namespace: `pf-${tag}`, link: `pf${tag}`, subnet: freeSubnet() };
     const host = new TestHost(name, root, folder, network, holdings, mount);
     if (mount !== undefined) holdings.add('mounts', root);
     await host.#mountRoot();
+    holdings.add('folders', join(NSPAWN, network.namespace));
     holdings.add('namespaces', network.namespace);
     holdings.add('links', network.link);
     const ip = (...args: string[]) => runOrThrow('ip', args, { timeoutMs: COMMAND_MS });
@@ -66,6 +71,7 @@ export class TestHost {
     await ip('link', 'add', network.link, 'type', 'veth', 'peer', 'name', 'line0', 'netns', network.namespace);
     await ip('address', 'add', `${host.gateway}/30`, 'dev', network.link);
     await ip('link', 'set', network.link, 'up');
+    turn.release();
     await ip('-n', network.namespace, 'address', 'add', `${host.address}/30`, 'dev', 'line0');
     await ip('-n', network.namespace, 'link', 'set', 'line0', 'up');
     await ip('-n', network.namespace, 'link', 'set', 'lo', 'up');
@@ -81,6 +87,9 @@ export class TestHost {
       '--resolv-conf=off',
       '--timezone=off',
       `--network-namespace-path=/run/netns/${this.#namespace}`,
+      // of hosts with the same name in two labs nspawn would share what it keeps by the name of a machine
+      `--machine=${this.#namespace}`,
+      `--hostname=${this.name}`,
     );
     if (this.#mount !== undefined) args.push(`--bind=${this.#mount.device}`);
     this.#machine = await launch('systemd-nspawn', args, { logFile: this.#log, env: nspawnEnvironment(this.root) });

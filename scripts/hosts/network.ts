@@ -2,7 +2,7 @@
 // listen. The kernel holds a line to its rate (tbf); delay, stalls and cuts are the line's own doing, see line.ts.
 import { randomBytes } from 'node:crypto';
 import { runOrThrow } from '#manifests/platform/process';
-import { Holdings } from './holdings.ts';
+import { Holdings, networkTurn } from './holdings.ts';
 import { freeSubnet } from './host.ts';
 
 const COMMAND_MS = 60_000;
@@ -57,6 +57,7 @@ export class TestNetwork {
         holdings.add('namespaces', namespace);
         await ip('netns', 'add', namespace);
         await ip('-n', namespace, 'link', 'set', 'lo', 'up');
+        using turn = await networkTurn();
         const subnet = freeSubnet();
         if (rate !== false) {
           const link = `pf${tag}${number}`;
@@ -64,6 +65,7 @@ export class TestNetwork {
           await ip('link', 'add', link, 'type', 'veth', 'peer', 'name', 'line0', 'netns', namespace);
           await ip('address', 'add', `${subnet}.1/24`, 'dev', link);
           await ip('link', 'set', link, 'up');
+          turn.release();
           await ip('-n', namespace, 'address', 'add', `${subnet}.2/24`, 'dev', 'line0');
           await ip('-n', namespace, 'link', 'set', 'line0', 'up');
           if (rate !== undefined) {

@@ -1,6 +1,7 @@
 // What the real tests and the demo need of Debian, installed when this is Debian and we are root; and what is missing elsewhere.
 import * as fs from 'node:fs';
 import { run } from '#manifests/platform/process';
+import { inTurn } from './turns.ts';
 
 /** Debian packages by what they are for. */
 export const DEBIAN_PACKAGES = {
@@ -26,6 +27,12 @@ export const DEBIAN_PACKAGES = {
   store: ['swift-proxy', 'swift-account', 'swift-container', 'swift-object', 'memcached'],
 } as const;
 
+/** All of them: what a run of every test needs. */
+export const GROUPS = Object.keys(DEBIAN_PACKAGES) as Array<keyof typeof DEBIAN_PACKAGES>;
+
+/** apt does one thing at a time; it may take this long until it is our turn, in milliseconds. */
+const TURN_MS = 1_200_000;
+
 export function isDebianRoot(): boolean {
   return process.platform === 'linux' && process.getuid?.() === 0 && fs.existsSync('/etc/debian_version');
 }
@@ -34,6 +41,26 @@ export function isDebianRoot(): boolean {
 export async function ensureDebianPackages(groups: readonly (keyof typeof DEBIAN_PACKAGES)[]): Promise<string | undefined> {
   if (!isDebianRoot()) return 'this is not Debian, or we are not root';
   const wanted = groups.flatMap((group) => [...DEBIAN_PACKAGES[group]]);
+  if ((await missingOf(wanted)).length === 0) return undefined;
+  return inTurn('/run/patchferry-apt.lock', 'installing Debian packages', TURN_MS, async () =>
+    install(await missingOf(wanted)),
+  );
+}
+
+async function install(missing: readonly string[]): Promise<string | undefined> {
+  if (missing.length === 0) return undefined;
+  process.stderr.write(`installing ${missing.join(', ')} (apt-get)\n`);
+  const env = { ...(process.env as Record<string, string>), DEBIAN_FRONTEND: 'noninteractive', LC_ALL: 'C.UTF-8' };
+  const update = await run('apt-get', ['update', '-q'], { timeoutMs: 300_000, env });
+  const done = await run('apt-get', ['install', '-y', '-q', '--no-install-recommends', ...missing], {
+    timeoutMs: 900_000,
+    env,
+  });
+  if (done.code === 0) return undefined;
+  return `apt-get could not install ${missing.join(', ')}: ${(update.stderr + done.stderr).trim().slice(-500)}`;
+}
+
+async function missingOf(wanted: readonly string[]): Promise<string[]> {
   const state = await run('dpkg-query', ['-W', '-f', '${Package} ${db:Status-Status}\n', ...wanted], { timeoutMs: 30_000 });
   const there = new Set(
     state.stdout
@@ -41,15 +68,5 @@ export async function ensureDebianPackages(groups: readonly (keyof typeof DEBIAN
       .filter((row) => row.endsWith(' installed'))
       .map((row) => row.split(' ')[0]),
   );
-  const missing = wanted.filter((name) => !there.has(name));
-  if (missing.length === 0) return undefined;
-  process.stderr.write(`installing ${missing.join(', ')} (apt-get)\n`);
-  const env = { ...(process.env as Record<string, string>), DEBIAN_FRONTEND: 'noninteractive', LC_ALL: 'C.UTF-8' };
-  const update = await run('apt-get', ['update', '-q'], { timeoutMs: 300_000, env });
-  const install = await run('apt-get', ['install', '-y', '-q', '--no-install-recommends', ...missing], {
-    timeoutMs: 900_000,
-    env,
-  });
-  if (install.code === 0) return undefined;
-  return `apt-get could not install ${missing.join(', ')}: ${(update.stderr + install.stderr).trim().slice(-500)}`;
+  return wanted.filter((name) => !there.has(name));
 }

@@ -54,9 +54,9 @@ export interface Branch {
   close(): Promise<void>;
 }
 
-/** A port of loopback that nobody has at this moment. */
-export async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1');
+/** A port of loopback, or of another address of ours, that nobody has at this moment. */
+export async function freePort(host = '127.0.0.1'): Promise<number> {
+  const server = net.createServer().listen(0, host);
   await new Promise((done) => server.once('listening', done));
   const { port } = server.address() as net.AddressInfo;
   await new Promise((done) => server.close(done));

@@ -4,8 +4,7 @@ import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { buildBinaries } from '../build/binaries.ts';
-import { PROJECT } from '../fleet/index.ts';
+import { keptBinary } from '../build/kept.ts';
 import { debianMirrors, Lab } from '../hosts/index.ts';
 import { isDebianRoot } from '../setup/debian.ts';
 import { chaos } from './chaos-hosts.ts';
@@ -18,7 +17,7 @@ test('S34 five power cuts of a real host at random moments: as before or patched
   const mirrors = (await debianMirrors('bookworm')) ?? assert.fail('apt here has no sources for Debian 12');
   const folder = fs.mkdtempSync(join(tmpdir(), 'patchferry-chaos-'));
   try {
-    const [binary = ''] = await buildBinaries(['agent'], join(PROJECT, 'dist'), () => undefined);
+    const binary = await keptBinary('agent');
     await using lab = await Lab.open();
     const say = (line: string) => t.diagnostic(line);
     const report = await chaos({ lab, folder, mirrors, binary, hosts: 1, cuts: 5, seed: 20_260_302, say });

@@ -4,7 +4,7 @@ import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { buildBinaries } from '../build/binaries.ts';
+import { keptBinary } from '../build/kept.ts';
 import { debianMirrors, Lab } from '../hosts/index.ts';
 import { ensureDebianPackages } from '../setup/debian.ts';
 import { chaos } from './chaos-hosts.ts';
@@ -30,7 +30,7 @@ say(`seed ${seed}, ${values.cuts} cuts, ${values.hosts} hosts on ${fileSystem}`)
 const folder = fs.mkdtempSync(join(tmpdir(), 'patchferry-chaos-'));
 const started = performance.now();
 try {
-  const [binary = ''] = await buildBinaries(['agent'], folder, say);
+  const binary = await keptBinary('agent');
   await using lab = await Lab.open({ fileSystem, say });
   const plan = { lab, folder, mirrors, binary, hosts: Number(values.hosts), cuts: Number(values.cuts), seed, say };
   const report = await chaos(plan);

@@ -10,6 +10,7 @@ import { after, test } from 'node:test';
 import { findBundles, verifyBundle } from '#manifests/bundle';
 import { runCommandLine } from '#manifests/platform/cli';
 import { run } from '#manifests/platform/process';
+import { bareEnvironment } from '#manifests/platform/testing/environment';
 import { agentProgram } from '../../agent/cli/index.ts';
 import { currentGeneration, mirrorLayout, verifyMirror } from '../../relay/mirror/index.ts';
 import { until } from '../fleet/index.ts';
@@ -293,7 +294,7 @@ test('S33 an import killed at writes, renames and flushes all along its way: old
       ['--import', KILL_AT, RELAY, 'import', site.stick, ...flags, '--upstream-root', site.publisher.root],
       {
         timeoutMs: 60_000,
-        env: { PATH: process.env['PATH'] ?? '', LC_ALL: 'C.UTF-8', ...env },
+        env: bareEnvironment({ LC_ALL: 'C.UTF-8', ...env }),
       },
     );
   const countFile = join(site.folder, 'count');

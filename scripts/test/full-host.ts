@@ -4,8 +4,8 @@ import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { RunBody } from '#manifests/schema';
-import { buildBinaries } from '../build/binaries.ts';
-import { FleetPublisher, FleetRelay, HostAgent, PROJECT, until } from '../fleet/index.ts';
+import { keptBinary } from '../build/kept.ts';
+import { FleetPublisher, FleetRelay, HostAgent, until } from '../fleet/index.ts';
 import { debianMirrors, Lab, type TestHost } from '../hosts/index.ts';
 
 export interface RunRow {
@@ -39,7 +39,7 @@ export class FullHost {
   /** Booted, with the agent on it; nobody has approved it yet. */
   static async open(settings: Readonly<Record<string, unknown>> = {}): Promise<FullHost> {
     const folder = fs.mkdtempSync(join(tmpdir(), 'patchferry-full-'));
-    const [binary = ''] = await buildBinaries(['agent'], join(PROJECT, 'dist'), () => undefined);
+    const binary = await keptBinary('agent');
     const mirrors = await debianMirrors('bookworm');
     if (mirrors === undefined) throw new Error('apt here has no sources for Debian 12');
     const lab = await Lab.open({ tree: 'attended' });

@@ -7,8 +7,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { openCatalogStore } from '../../publisher/catalog/index.ts';
-import { buildBinaries } from '../build/binaries.ts';
-import { FleetPublisher, FleetRelay, HostAgent, PROJECT, until } from '../fleet/index.ts';
+import { keptBinary } from '../build/kept.ts';
+import { FleetPublisher, FleetRelay, HostAgent, until } from '../fleet/index.ts';
 import { type DebianMirrors, debianMirrors, Lab, type TestHost } from '../hosts/index.ts';
 import { isDebianRoot } from '../setup/debian.ts';
 
@@ -126,7 +126,7 @@ describe('the main job on real hosts', { skip }, () => {
   before(async () => {
     folder = fs.mkdtempSync(join(tmpdir(), 'patchferry-main-job-'));
     mirrors = (await debianMirrors('bookworm')) ?? assert.fail('apt here has no sources for Debian 12');
-    [binary = ''] = await buildBinaries(['agent'], join(PROJECT, 'dist'), () => undefined);
+    binary = await keptBinary('agent');
   });
   after(async () => {
     for (const relay of relays) await relay.kill();

@@ -1,16 +1,22 @@
 // The test command: installs what the real tests need, runs every *.test.ts, and ends on `N passed, N failed[, N skipped]`.
-// Usage: npm test [-- [--unit | --hosts] [PATH …]]; --update-golden rewrites golden files.
+// Usage: npm test [-- [--unit | --hosts] [PATH …]]; --update-golden rewrites golden files, --keep-durations the table of how long
+// files take.
 import * as fs from 'node:fs';
-import { join, resolve } from 'node:path';
+import { join, relative, resolve } from 'node:path';
 import { run as runTests } from 'node:test';
 import { spec } from 'node:test/reporters';
-import { ensureDebianPackages } from '../setup/debian.ts';
+import { keptBinary } from '../build/kept.ts';
+import { Holdings } from '../hosts/holdings.ts';
+import { ensureDebianPackages, GROUPS } from '../setup/debian.ts';
+import { keepDurations, longestFirst, slowest } from './durations.ts';
 
 const PROJECT = resolve(import.meta.dirname, '../..');
 const FOLDERS = ['manifests', 'publisher', 'relay', 'agent', 'scripts'];
 
 /** One file may take this long before it is stopped and counted as failed, in milliseconds. */
 const FILE_TIMEOUT_MS = { unit: 300_000, host: 900_000 } as const;
+/** Files that run at the same time: on two processors one of them computes while another waits for a thin line or a boot. */
+const AT_ONCE = { unit: 2, host: 2 } as const;
 
 interface Counts {
   passed: number;
@@ -26,9 +32,15 @@ function testFiles(folder: string): string[] {
   });
 }
 
-async function runFiles(files: string[], kind: keyof typeof FILE_TIMEOUT_MS, counts: Counts): Promise<void> {
+/** @param took seconds by file, filled in */
+async function runFiles(files: string[], kind: keyof typeof AT_ONCE, counts: Counts, took: Map<string, number>): Promise<void> {
   if (files.length === 0) return;
-  const stream = runTests({ files, cwd: PROJECT, concurrency: kind === 'unit' ? 2 : 1, timeout: FILE_TIMEOUT_MS[kind] });
+  const stream = runTests({
+    files: longestFirst(files),
+    cwd: PROJECT,
+    concurrency: AT_ONCE[kind],
+    timeout: FILE_TIMEOUT_MS[kind],
+  });
   const skips: string[] = [];
   const failures: string[] = [];
   const leaf = (data: { details: { type?: string | undefined } }) => data.details.type !== 'suite';
@@ -45,6 +57,15 @@ async function runFiles(files: string[], kind: keyof typeof FILE_TIMEOUT_MS, cou
     counts.failed += 1;
     failures.push(`failed: ${data.file ?? ''}: ${data.name}`);
   });
+  // What a file says is reported in one piece, in the order of the files: a long first one holds back those that end before it.
+  let ended = 0;
+  stream.on('test:complete', ({ name, nesting, details }) => {
+    if (nesting !== 0 || !files.includes(name)) return;
+    took.set(name, details.duration_ms / 1000);
+    ended += 1;
+    const row = `${ended} of ${files.length} ended: ${relative(PROJECT, name)}, ${Math.round(details.duration_ms / 1000)} s\n`;
+    if (kind === 'host') process.stderr.write(row);
+  });
   const report = stream.compose(new spec());
   for await (const chunk of report) process.stdout.write(chunk as Buffer);
   for (const row of [...new Set(skips), ...failures]) process.stdout.write(`${row}\n`);
@@ -59,11 +80,19 @@ const chosen =
 const hostFiles = args.includes('--unit') ? [] : chosen.filter((file) => file.endsWith('.host.test.ts'));
 const unitFiles = args.includes('--hosts') ? [] : chosen.filter((file) => !file.endsWith('.host.test.ts'));
 
-const lacking = await ensureDebianPackages(hostFiles.length > 0 ? ['hosts', 'tests', 'trust'] : ['tests', 'trust']);
+// Modules are compiled once for all the processes that tests start, instead of in each of them.
+process.env['NODE_COMPILE_CACHE'] ??= join(PROJECT, '.cache/compiled');
+const groups = named.length > 0 ? (['hosts', 'tests', 'trust'] as const) : GROUPS;
+const lacking = await ensureDebianPackages(hostFiles.length > 0 ? groups : ['tests', 'trust']);
 if (lacking !== undefined) process.stdout.write(`real Debian tests are skipped: ${lacking}\n`);
 const counts: Counts = { passed: 0, failed: 0, skipped: 0 };
-await runFiles(unitFiles, 'unit', counts);
-await runFiles(hostFiles, 'host', counts);
+const took = new Map<string, number>();
+await runFiles(unitFiles, 'unit', counts, took);
+if (hostFiles.length > 0 && lacking === undefined) await keptBinary('agent');
+await runFiles(hostFiles, 'host', counts, took);
+if (hostFiles.length > 0 && lacking === undefined) await (await Holdings.open()).close(); // also what a killed file left
+for (const row of slowest(took)) process.stdout.write(`${row}\n`);
+if (args.includes('--keep-durations')) keepDurations(took);
 if (counts.passed + counts.failed === 0) {
   process.stdout.write('no test was found\n');
   process.exitCode = 1;

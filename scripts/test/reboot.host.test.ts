@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { RunBody } from '#manifests/schema';
-import { buildBinaries } from '../build/binaries.ts';
-import { FleetPublisher, FleetRelay, HostAgent, PROJECT, until } from '../fleet/index.ts';
+import { keptBinary } from '../build/kept.ts';
+import { FleetPublisher, FleetRelay, HostAgent, until } from '../fleet/index.ts';
 import { debianMirrors, Lab } from '../hosts/index.ts';
 import { isDebianRoot } from '../setup/debian.ts';
 
@@ -31,7 +31,7 @@ describe('a reboot by evidence on a real host (traps 5, 12, 20)', { skip }, () =
   });
 
   test('hooks in their order, services restarted, the host reboots, the run goes on and reports', async () => {
-    const [binary = ''] = await buildBinaries(['agent'], join(PROJECT, 'dist'), () => undefined);
+    const binary = await keptBinary('agent');
     const mirrors = (await debianMirrors('bookworm')) ?? assert.fail('apt here has no sources for Debian 12');
     const host = await lab.host('reboots');
     await host.boot();

@@ -7,8 +7,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { RunBody } from '#manifests/schema';
-import { buildBinaries } from '../build/binaries.ts';
-import { FleetPublisher, FleetRelay, HostAgent, type PolicyChoices, PROJECT, until } from '../fleet/index.ts';
+import { keptBinary } from '../build/kept.ts';
+import { FleetPublisher, FleetRelay, HostAgent, type PolicyChoices, until } from '../fleet/index.ts';
 import type { TestHost } from '../hosts/index.ts';
 import { ADVISORIES, FerryLab } from '../hosts/rpm/index.ts';
 import { isDebianRoot } from '../setup/debian.ts';
@@ -58,7 +58,7 @@ describe('the main job on booted RPM hosts', { skip }, () => {
   const relays: FleetRelay[] = [];
   before(async () => {
     folder = fs.mkdtempSync(join(tmpdir(), 'patchferry-rpm-job-'));
-    [binary = ''] = await buildBinaries(['agent'], join(PROJECT, 'dist'), () => undefined);
+    binary = await keptBinary('agent');
   });
   after(async () => {
     for (const relay of relays) await relay.kill();

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { type Launched, launch, run, runOrThrow } from '#manifests/platform/process';
-import { buildBinaries } from '../build/binaries.ts';
+import { keptBinary } from '../build/kept.ts';
 import { command, FleetPublisher, FleetRelay, HostAgent, PROJECT, until } from '../fleet/index.ts';
 import { debianMirrors, Lab, Stick, type TestHost } from '../hosts/index.ts';
 import { ensureDebianPackages, isDebianRoot } from '../setup/debian.ts';
@@ -58,7 +58,7 @@ test('two sides without a route: real security updates by stick, in two passes, 
   if (mirrors === undefined) return t.skip('apt has no sources for Debian 12');
   const folder = fs.mkdtempSync(join(tmpdir(), 'pf-sneakernet-'));
   t.after(() => fs.rmSync(folder, { recursive: true, force: true }));
-  const [binary = ''] = await buildBinaries(['agent'], join(folder, 'dist'), () => undefined);
+  const binary = await keptBinary('agent');
 
   await using lab = await Lab.open();
   await using closed = new ClosedNetwork();

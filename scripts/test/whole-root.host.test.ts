@@ -8,13 +8,13 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { pause } from '#manifests/platform/clock';
 import type { RunBody } from '#manifests/schema';
-import { buildBinaries } from '../build/binaries.ts';
-import { FleetPublisher, FleetRelay, HostAgent, PROJECT } from '../fleet/index.ts';
+import { keptBinary } from '../build/kept.ts';
+import { FleetPublisher, FleetRelay, HostAgent } from '../fleet/index.ts';
 import { debianMirrors, Lab, type TestHost } from '../hosts/index.ts';
 import { isDebianRoot } from '../setup/debian.ts';
+import { freePort } from './branch.ts';
 
 const skip = isDebianRoot() ? false : 'needs root on Debian';
-const PORT = 8483;
 
 interface Status {
   readonly openRun: { readonly state: string } | null;
@@ -33,10 +33,11 @@ describe('the whole root at the next boot', { skip }, () => {
   let publisher: FleetPublisher;
   let relay: FleetRelay;
   let binary = '';
+  let port = 0;
   before(async () => {
     folder = fs.mkdtempSync(join(tmpdir(), 'patchferry-root-'));
     lab = await Lab.open();
-    [binary = ''] = await buildBinaries(['agent'], join(PROJECT, 'dist'), () => undefined);
+    binary = await keptBinary('agent');
     publisher = new FleetPublisher(folder);
     await publisher.init();
     await publisher.addDebianSecurity(
@@ -44,8 +45,9 @@ describe('the whole root at the next boot', { skip }, () => {
     );
     publisher.writePolicy('debian-12', { only: ['expat', 'brotli'] });
     await publisher.publish('none');
+    port = await freePort('0.0.0.0'); // on all addresses: one that another test uses on its own would be in the way
     const upstream = { upstream: publisher.repository, upstreamRoot: publisher.root, inboxForward: publisher.inbox };
-    relay = new FleetRelay({ folder: join(folder, 'relay'), host: '0.0.0.0', ...upstream }, PORT);
+    relay = new FleetRelay({ folder: join(folder, 'relay'), host: '0.0.0.0', ...upstream }, port);
     await relay.sync();
     await relay.start();
   });
@@ -70,7 +72,7 @@ describe('the whole root at the next boot', { skip }, () => {
     };
     await boot();
     const agent = new HostAgent(host);
-    const url = `http://${host.gateway}:${PORT}`;
+    const url = `http://${host.gateway}:${port}`;
     agent.install(binary, publisher.root, [url], { testing: { failPoints: true }, ...settings });
     await agent.enroll(await publisher.invite(by), url, by);
     await publisher.arrived();

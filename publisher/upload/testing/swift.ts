@@ -14,6 +14,9 @@ export interface ObjectStore {
   stop(): void;
 }
 
+/** A machine that is busy with other tests takes longer to connect than the half second that Swift allows itself. */
+const PATIENT = 'conn_timeout = 20\nnode_timeout = 60\n';
+
 const PROGRAMS = ['account', 'container', 'object', 'proxy'] as const;
 
 async function freePort(): Promise<number> {
@@ -48,7 +51,7 @@ export async function startSwift(folder: string): Promise<ObjectStore> {
     fs.writeFileSync(
       join(conf, `${name}.conf`),
       `[DEFAULT]\n${common}bind_port = ${port}\ndevices = ${folder}/devices\nmount_check = false\ndisable_fallocate = true\n` +
-        `[pipeline:main]\npipeline = ${name}-server\n[app:${name}-server]\nuse = egg:swift#${name}\n`,
+        `[pipeline:main]\npipeline = ${name}-server\n[app:${name}-server]\nuse = egg:swift#${name}\n${PATIENT}`,
     );
   }
   const filters = ['catch_errors', 'gatekeeper', 'listing_formats'].map(
@@ -58,7 +61,7 @@ export async function startSwift(folder: string): Promise<ObjectStore> {
     join(conf, 'proxy.conf'),
     `[DEFAULT]\n${common}bind_port = ${ports.get('proxy')}\n` +
       '[pipeline:main]\npipeline = catch_errors gatekeeper cache listing_formats s3api tempauth proxy-server\n' +
-      `[app:proxy-server]\nuse = egg:swift#proxy\naccount_autocreate = true\n${filters.join('')}` +
+      `[app:proxy-server]\nuse = egg:swift#proxy\naccount_autocreate = true\n${PATIENT}${filters.join('')}` +
       `[filter:cache]\nuse = egg:swift#memcache\nmemcache_servers = 127.0.0.1:${ports.get('memcached')}\n` +
       '[filter:s3api]\nuse = egg:swift#s3api\nlocation = us-east-1\n' +
       '[filter:tempauth]\nuse = egg:swift#tempauth\nuser_test_tester = testing .admin\n',
@@ -87,12 +90,19 @@ export async function startSwift(folder: string): Promise<ObjectStore> {
     );
     return fetch(endpoint + encodedPath(path), { method, headers }).catch(() => undefined);
   };
-  for (let tries = 0; (await signed('GET', '/'))?.status !== 200; tries += 1) {
-    if (tries > 300) {
-      stop();
-      throw uploadFault('unreachable', `Swift does not come up: ${said.join('; ')}`);
+  // All four have to be up: a list is the account's, a bucket is made at the container's, an object at its own.
+  for (const [method, path] of [
+    ['GET', '/'],
+    ['PUT', '/first'],
+    ['PUT', '/first/object'],
+  ] as const) {
+    for (let tries = 0; (await signed(method, path))?.status !== 200; tries += 1) {
+      if (tries > 300) {
+        stop();
+        throw uploadFault('unreachable', `Swift does not come up: ${said.join('; ')}`);
+      }
+      await new Promise((done) => void setTimeout(done, 200));
     }
-    await new Promise((done) => void setTimeout(done, 200));
   }
   return {
     endpoint,
