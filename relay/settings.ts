@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { CommandContext, OptionSpec } from '#manifests/platform/cli';
 import { readSettings } from '#manifests/platform/settings';
-import { line, list, name } from '#manifests/schema';
+import { line, list, name, reachablePlace, relayAddress } from '#manifests/schema';
 import { lineSettings } from './line.ts';
 import { PAYLOAD_CHOICES } from './mirror/index.ts';
 import type { ServeRates } from './serve/index.ts';
@@ -22,11 +22,11 @@ export const relaySettings = z.strictObject({
   /** `host:port` to serve on; port 0 takes a free one. */
   listen: place.default('0.0.0.0:8480'),
   /** Addresses or folders of repositories, in order of preference. */
-  upstream: list(place, 20).default([]),
+  upstream: list(reachablePlace, 20).default([]),
   /** Path of the root.json that the publisher handed over; needed until the first sync has succeeded. */
   upstreamRoot: place.optional(),
   /** Where results go: addresses of relays or inbox folders, in order of preference; none keeps them here. */
-  inboxForward: list(place, 20).default([]),
+  inboxForward: list(reachablePlace, 20).default([]),
   stateDir: place.default('/var/lib/patchferry/relay'),
   cacheDir: place.default('/var/cache/patchferry/relay'),
   /** Minutes between two syncs. */
@@ -53,7 +53,7 @@ export const relaySettings = z.strictObject({
   /** MiB that results and enrolments may take here; then the oldest detail is dropped, and said. */
   inboxMiB: z.int().min(1).max(100_000_000).optional(),
   /** Addresses of the other relays of this site: they are told when this one halts it. */
-  siblings: list(place, 20).default([]),
+  siblings: list(relayAddress, 20).default([]),
   /** How fast clients are served: KiB a second of all and of one, requests a second of one; without, as fast as it goes. */
   serveRate: z
     .strictObject({

@@ -68,7 +68,9 @@ export function readFileBounded(path: string, limitBytes: number): Uint8Array | 
     throw fault('unreadable', `cannot read ${path}: ${(cause as Error).message}`, { where: path, cause });
   }
   try {
-    const { size } = fs.fstatSync(handle);
+    const facts = fs.fstatSync(handle);
+    const { size } = facts;
+    if (facts.isDirectory()) throw fault('unreadable', `cannot read ${path}: it is a folder`, { where: path });
     if (size > limitBytes) {
       throw fault('too-large', `${path} has ${size} bytes, the limit is ${limitBytes}`, { where: path });
     }

@@ -5,9 +5,24 @@ import { line, list } from './common.ts';
 
 const file = line(2_000).min(1);
 
+/** An address without its scheme, which would be read as the name of a folder: `relay.example:8480`, `[2001:db8::1]:8480/x`. */
+const BARE_ADDRESS = /^(?:[\w.-]+|\[[\da-f:.]+\]):\d{1,5}(?:\/|$)/i;
+const OTHER_SCHEME = /^(?!https?:|file:)[a-z][a-z\d+.-]*:\/\//i;
+
+/** A repository or an inbox: an address, or a folder. */
+export const reachablePlace = line(2_000)
+  .min(1)
+  .refine((place) => !BARE_ADDRESS.test(place), 'write http:// or https:// before an address, ./ before a folder')
+  .refine((place) => !OTHER_SCHEME.test(place), 'must be an http:// or https:// address, or a folder');
+
+/** Another relay, which takes and answers requests. */
+export const relayAddress = line(2_000).regex(/^https?:\/\//i, 'must be an http:// or https:// address');
+
 /** A proxy on the way to other hosts. The password is in a file of its own. */
 export const proxySettings = z.strictObject({
-  url: line(2_000).regex(/^http:\/\//, 'give the proxy as http://host:port'),
+  url: line(2_000)
+    .regex(/^http:\/\//, 'give the proxy as http://host:port')
+    .refine((url) => !/^http:\/\/[^/]*@/.test(url), 'give user and passwordFile beside it: an address holds no password'),
   user: line(200).optional(),
   passwordFile: file.optional(),
   /** Hosts that are asked directly. */

@@ -53,6 +53,8 @@ export function httpOrigin(url: string, options: HttpOptions = {}): Origin {
   const base = parseBase(url);
   const limits: TransferLimits = { ...TRANSFER_LIMITS, ...options.limits };
   const { proxy, rate } = options;
+  /** The proxy that is asked, if any. */
+  const through = proxy === undefined || isExcepted(base, proxy.except ?? []) ? undefined : proxy.url;
   const shared = {
     connections: limits.connections,
     pipelining: 1,
@@ -66,7 +68,7 @@ export function httpOrigin(url: string, options: HttpOptions = {}): Origin {
   const alerts = { count: 0, last: undefined as Error | undefined };
   const open = (secureContext: SecureContext | undefined): Dispatcher => {
     const secured = { timeout: limits.connectMs, allowH2: false, ...(secureContext === undefined ? {} : { secureContext }) };
-    if (proxy === undefined || isExcepted(base, proxy.except ?? [])) {
+    if (proxy === undefined || through === undefined) {
       const connector = buildConnector(secured);
       const connect: typeof connector = (to, told) =>
         connector(to, (...outcome) => {
@@ -163,7 +165,7 @@ export function httpOrigin(url: string, options: HttpOptions = {}): Origin {
       };
     } catch (cause) {
       watch.end();
-      throw named(alerts.count > alertsBefore ? alerts.last : cause, where, watch.signal);
+      throw named(alerts.count > alertsBefore ? alerts.last : cause, where, watch.signal, through);
     }
   }
 
@@ -431,14 +433,16 @@ const UNREACHABLE = new Set([
   'ENETDOWN',
 ]);
 
-/** The library's and the system's errors by our codes; what the caller aborted stays what it is. */
-function named(cause: unknown, where: string, signal: AbortSignal): Error {
+/** The library's and the system's errors by our codes (with a proxy, who cannot be reached is the proxy); what the caller aborted stays what it is. */
+function named(cause: unknown, where: string, signal: AbortSignal, proxy?: string): Error {
   if (cause instanceof PatchferryError) return cause;
   if (signal.aborted) return signal.reason as Error;
   const error = cause as Error & { code?: string };
   const code = error.code ?? '';
   const text = `${where}: ${error.message === '' ? code : error.message}`;
   if (/^Proxy (?:Authentication|response)/.test(error.message)) return fault('proxy', text, { where, cause });
+  if (proxy !== undefined && (UNREACHABLE.has(code) || code === 'UND_ERR_CONNECT_TIMEOUT'))
+    return fault('proxy', `the proxy ${proxy} cannot be reached: ${error.message} (on the way to ${where})`, { where, cause });
   if (UNREACHABLE.has(code)) return fault('unreachable', text, { where, cause });
   if (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT') return fault('timeout', text, { where, cause });
   if (code === 'UND_ERR_HEADERS_TIMEOUT' || code === 'UND_ERR_BODY_TIMEOUT') return fault('slow', text, { where, cause });

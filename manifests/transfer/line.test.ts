@@ -73,6 +73,12 @@ test('a proxy: http is sent to it, https goes through it, with the password; hos
     code: 'transfer.proxy',
   });
   await assert.rejects(get('https://upstream.example', { proxy }), { code: 'transfer.proxy' });
+  for (const scheme of ['http', 'https'])
+    await assert.rejects(get(`${scheme}://upstream.example`, { proxy: { url: 'http://127.0.0.1:1' } }), {
+      code: 'transfer.proxy',
+      message: /^the proxy http:\/\/127\.0\.0\.1:1 cannot be reached/,
+    });
+  await assert.rejects(get('http://127.0.0.1:1', { proxy: { url, except: ['127.0.0.1'] } }), { code: 'transfer.unreachable' });
   assert.equal(lines.at(-1), 'CONNECT upstream.example:443 true');
   assert.equal(await get(target.url, { proxy: { ...proxy, except: ['127.0.0.1'] } }), 'direct');
   assert.equal(lines.length, 3);

@@ -8,7 +8,7 @@ import { takeLock } from '#manifests/platform/lock';
 import type { Log } from '#manifests/platform/log';
 import { metadataPath, openPayloadStore, type PayloadStore, targetFilePath } from '#manifests/repository';
 import { failover, type Origin } from '#manifests/transfer';
-import { openTrust, type TrustClient } from '#manifests/trust';
+import { openTrust, type TrustClient, trustedRoot } from '#manifests/trust';
 import { fault } from './faults.ts';
 import {
   checkedBytes,
@@ -91,11 +91,21 @@ async function syncLocked(options: SyncOptions): Promise<SyncReport> {
   if (options.pinnedRoot !== undefined && pinned === undefined) {
     throw fault('no-root', `there is no ${options.pinnedRoot}`, { where: options.pinnedRoot });
   }
+  if (pinned !== undefined) checkPinned(pinned, options.pinnedRoot);
   const trust = openTrustOrSay(options, pinned);
   const failures: { origin: string; code: string; message: string }[] = [];
   const upstream = failover(options.origins, { clock: options.clock, onFailure: (failure) => failures.push(failure) });
   const report = await upstream.attempt((origin) => syncFrom(origin, trust, options));
   return { ...report, failures };
+}
+
+function checkPinned(bytes: Uint8Array, path: string | undefined): void {
+  try {
+    trustedRoot(bytes);
+  } catch (cause) {
+    if (!isFault(cause)) throw cause;
+    throw fault('bad-root', `${path} is no root.json: ${cause.message}`, { where: path, cause });
+  }
 }
 
 function openTrustOrSay(options: SyncOptions, pinnedRoot: Uint8Array | undefined): TrustClient {
