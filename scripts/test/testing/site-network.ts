@@ -1,4 +1,5 @@
-// For tests: relays and agents as programs at the places of a test network, in the time of the test; and what power cuts do to their files.
+// For tests: relays and agents as programs at the places of a test network, in the time of the test; and what power cuts and full
+// disks do to their files.
 import * as fs from 'node:fs';
 import { request } from 'node:http';
 import { join, resolve } from 'node:path';
@@ -64,6 +65,16 @@ export class SiteRelay {
     const [asker, args] = this.place.inside([process.execPath, '-e', ask]);
     const up = await run(asker, args, { timeoutMs: COMMAND_MS });
     if (up.code !== 0) throw new Error(`relay ${this.place.name} does not answer: ${this.log().slice(-1_000)}`);
+  }
+
+  /** Results and enrolments that it has not passed on yet, by its own metrics. */
+  async waiting(): Promise<number> {
+    const ask = `fetch('http://127.0.0.1:${PORT}/metrics').then(async (got) => process.stdout.write(await got.text()))`;
+    const [asker, args] = this.place.inside([process.execPath, '-e', ask]);
+    const { stdout, stderr } = await run(asker, args, { timeoutMs: COMMAND_MS });
+    const rows = [...stdout.matchAll(/^patchferry_relay_spool_items\{kind="(?:results|enrolments)"\} (\d+)$/gm)];
+    if (rows.length === 0) throw new Error(`relay ${this.place.name} tells no metrics: ${stdout.slice(0, 500)}${stderr}`);
+    return rows.reduce((sum, [, count]) => sum + Number(count), 0);
   }
 
   log(): string {
@@ -233,4 +244,20 @@ export function sizeOf(folder: string): number {
     (sum, entry) => sum + (fs.statSync(join(entry.parentPath, entry.name), { throwIfNoEntry: false })?.size ?? 0),
     0,
   );
+}
+
+/** Writes until there is no room. */
+export function fillUp(file: string): void {
+  const handle = fs.openSync(file, 'w');
+  try {
+    for (let size = 256 * 1024; size >= 1_024; size /= 2) {
+      try {
+        for (;;) fs.writeSync(handle, Buffer.alloc(size));
+      } catch {
+        // no room for so much; for less, perhaps
+      }
+    }
+  } finally {
+    fs.closeSync(handle);
+  }
 }
