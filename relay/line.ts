@@ -4,7 +4,7 @@ import { z } from 'zod';
 import type { Clock } from '#manifests/platform/clock';
 import type { Log } from '#manifests/platform/log';
 import { lineAt, lineFields, proxySettings, tlsFiles } from '#manifests/schema';
-import { type HttpOptions, openRate, openTls, proxyOf } from '#manifests/transfer';
+import { type HttpOptions, type Origin, openRate, openTls, proxyOf } from '#manifests/transfer';
 
 /** Settings of the line, for relay.yaml. */
 export const lineSettings = {
@@ -47,5 +47,25 @@ export function openLine(settings: LineSettings, clock: Clock, log: Log): Line {
           }
         : {}),
     },
+  };
+}
+
+/** The same origin; tells the bytes of each file that come from it, as they come: also of what is cut, or refused in the end. */
+export function counted(origin: Origin, onBytes: (bytes: number) => void): Origin {
+  return {
+    ...origin,
+    async fetchSmall(path, options) {
+      const answer = await origin.fetchSmall(path, options);
+      if (answer.kind === 'found') onBytes(answer.bytes.length);
+      return answer;
+    },
+    download: (path, want, destination, options) =>
+      origin.download(path, want, destination, {
+        ...options,
+        onBytes: (bytes) => {
+          onBytes(bytes);
+          options?.onBytes?.(bytes);
+        },
+      }),
   };
 }

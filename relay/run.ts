@@ -6,7 +6,7 @@ import { takeLock } from '#manifests/platform/lock';
 import type { Log } from '#manifests/platform/log';
 import { hashInPath } from '#manifests/repository';
 import { decodeDocument, type Roster } from '#manifests/schema';
-import { type Origin, openOrigin } from '#manifests/transfer';
+import { type Failover, failover, type Origin, openOrigin } from '#manifests/transfer';
 import { envelopeHash } from '#manifests/trust';
 import { openAsked, watchDropFolder } from './courier/index.ts';
 import {
@@ -20,7 +20,7 @@ import {
   openRoom,
   openSpool,
 } from './inbox/index.ts';
-import { openLine } from './line.ts';
+import { counted, openLine } from './line.ts';
 import {
   collectGarbage,
   currentGeneration,
@@ -96,7 +96,8 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
   });
   const line = openLine(settings, clock, log);
   const hops = settings.inboxForward.map((place) => openHop(place, line.origin));
-  const origins = settings.upstream.map((place) => openOrigin(place, line.origin));
+  const origins = settings.upstream.map((place) => counted(openOrigin(place, line.origin), (bytes) => site.fetched(bytes)));
+  const upstream = failover(origins, { clock, random });
   const payloads = openPull({
     mirror: folders.mirror,
     origins,
@@ -167,9 +168,9 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
       settings,
       { clock, log, signal, payloadsNow: line.payloadsNow, here, makeRoom: () => payloads.makeRoom() },
       origins,
+      upstream,
     )
       .then((report) => {
-        site.fetched(report?.fetchedBytes ?? 0);
         if (report?.changed === true) void stage();
         return report;
       })
@@ -185,7 +186,7 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
   let stageAt = 0;
   const stage = async () => {
     stageAt = clock.monotonic() + STAGE_LIMITS.lookMs;
-    site.fetched(await staging.look());
+    await staging.look();
   };
 
   let forwardAt = 0;
@@ -309,12 +310,14 @@ async function syncOnce(
     makeRoom,
   }: { clock: Clock; log: Log; signal: AbortSignal; payloadsNow: () => boolean; here: () => Here; makeRoom: () => unknown },
   origins: readonly Origin[],
+  upstream: Failover,
 ): Promise<SyncReport | undefined> {
   const folders = foldersOf(settings);
   try {
     const report = await syncMirror({
       ...folders,
       origins,
+      upstream,
       pinnedRoot: settings.upstreamRoot,
       payloads: settings.payloads,
       products: settings.products,

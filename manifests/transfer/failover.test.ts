@@ -64,6 +64,25 @@ test('an origin that failed rests, longer each time up to a bound, and is asked 
   assert.equal(second.asked, before, 'the first is preferred again');
 });
 
+test('S18 a clock that is set a year back or ahead prolongs no rest and ends none', async () => {
+  for (const jump of [-365, 365]) {
+    const clock = handClock();
+    let wall = 0;
+    const first = scripted('first', broken);
+    const both = failover([first, scripted('second', found)], {
+      clock: { now: () => clock.at + wall, monotonic: () => clock.at },
+      random: () => 0,
+    });
+    await both.fetchSmall('x', ask);
+    wall = jump * 86_400_000;
+    await both.fetchSmall('x', ask);
+    assert.equal(first.asked, 1, 'it rests');
+    clock.at += FAILOVER_LIMITS.firstRestMs;
+    await both.fetchSmall('x', ask);
+    assert.equal(first.asked, 2, 'it is asked again');
+  }
+});
+
 test('when all rest, all are tried, the one that rests least first', async () => {
   const clock = handClock();
   const order: string[] = [];

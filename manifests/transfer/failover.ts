@@ -37,16 +37,18 @@ export interface FailoverOptions {
 
 export interface Failover extends Origin {
   /**
-   * Does a whole operation (a refresh, say) with one origin, and on failure from its beginning with the next.
+   * Does a whole operation (a refresh, say) with one origin, and on failure from its beginning with the next. Each failure of
+   * this operation is told.
    * @throws transfer.all-failed, transfer.all-refused, or the only origin's own error
    */
-  attempt<T>(use: (origin: Origin) => Promise<T>): Promise<T>;
+  attempt<T>(use: (origin: Origin) => Promise<T>, onFailure?: (attempt: Attempt) => void): Promise<T>;
   report(): OriginReport[];
 }
 
 interface State {
   readonly origin: Origin;
   failures: number;
+  /** Monotonic milliseconds: a clock that is set ends no rest and prolongs none. */
   restsUntil: number;
   lastFailure: Attempt | null;
   lastGood: number | null;
@@ -62,23 +64,31 @@ const OWN = ['transfer.unwritable', 'files.unwritable', 'repository.unwritable']
 export function failover(origins: readonly Origin[], options: FailoverOptions = {}): Failover {
   const clock = options.clock ?? systemClock;
   const random = options.random ?? Math.random;
-  const states: State[] = origins.map((origin) => ({ origin, failures: 0, restsUntil: 0, lastFailure: null, lastGood: null }));
+  const states: State[] = origins.map((origin) => ({
+    origin,
+    failures: 0,
+    restsUntil: Number.NEGATIVE_INFINITY,
+    lastFailure: null,
+    lastGood: null,
+  }));
 
-  async function attempt<T>(use: (origin: Origin) => Promise<T>): Promise<T> {
+  async function attempt<T>(use: (origin: Origin) => Promise<T>, onFailure?: (attempt: Attempt) => void): Promise<T> {
     if (states.length === 0) throw fault('all-failed', 'there is no relay or upstream in the settings', { next: 'Name one.' });
-    const started = clock.now();
+    const started = clock.monotonic();
     const awake = states.filter(({ restsUntil }) => restsUntil <= started);
     const resting = states.filter(({ restsUntil }) => restsUntil > started).toSorted((a, b) => a.restsUntil - b.restsUntil);
     const failed: PatchferryError[] = [];
     for (const state of [...awake, ...resting]) {
       try {
         const value = await use(state.origin);
-        Object.assign(state, { failures: 0, restsUntil: 0, lastGood: clock.now() });
+        Object.assign(state, { failures: 0, restsUntil: Number.NEGATIVE_INFINITY, lastGood: clock.now() });
         return value;
       } catch (error) {
         if (!(error instanceof PatchferryError) || isFault(error, ...OWN)) throw error;
         failed.push(error);
-        if (!isFault(error, 'transfer.no-post')) blame(state, error);
+        if (isFault(error, 'transfer.no-post')) continue;
+        const failure = blame(state, error);
+        onFailure?.(failure);
       }
     }
     const [only] = failed;
@@ -90,13 +100,14 @@ export function failover(origins: readonly Origin[], options: FailoverOptions = 
     });
   }
 
-  function blame(state: State, error: PatchferryError): void {
+  function blame(state: State, error: PatchferryError): Attempt {
     state.failures += 1;
     const rest = Math.min(FAILOVER_LIMITS.longestRestMs, FAILOVER_LIMITS.firstRestMs * 2 ** (state.failures - 1));
-    const at = clock.now();
-    state.restsUntil = at + rest * (1 + random() / 2);
-    state.lastFailure = { origin: state.origin.name, code: error.code, message: error.message, at };
-    options.onFailure?.(state.lastFailure);
+    const failure = { origin: state.origin.name, code: error.code, message: error.message, at: clock.now() };
+    state.restsUntil = clock.monotonic() + rest * (1 + random() / 2);
+    state.lastFailure = failure;
+    options.onFailure?.(failure);
+    return failure;
   }
 
   return {
@@ -115,7 +126,7 @@ export function failover(origins: readonly Origin[], options: FailoverOptions = 
         failuresInARow: failures,
         lastFailure,
         lastGood: lastGood === null ? null : utcSeconds(lastGood),
-        restsUntil: restsUntil > clock.now() ? utcSeconds(restsUntil) : null,
+        restsUntil: restsUntil > clock.monotonic() ? utcSeconds(clock.now() + restsUntil - clock.monotonic()) : null,
       })),
   };
 }

@@ -1,11 +1,12 @@
 // `run` and `sync`: the commands that bring things here and on.
 import { EXIT, isFault } from '#manifests/errors';
+import { several } from '#manifests/page';
 import type { CommandSpec } from '#manifests/platform/cli';
 import { systemClock } from '#manifests/platform/clock';
 import { createLog, silentLog } from '#manifests/platform/log';
 import { formatBytes } from '#manifests/platform/progress';
 import { openOrigin } from '#manifests/transfer';
-import { openLine } from '../line.ts';
+import { counted, openLine } from '../line.ts';
 import { summaryOf, syncMirror } from '../mirror/index.ts';
 import { startRelay } from '../run.ts';
 import { foldersOf, quotaBytesOf, settingsOf } from '../settings.ts';
@@ -60,7 +61,8 @@ export const sync: CommandSpec = {
     const folders = foldersOf(settings);
     const log = settings.logLevel === 'debug' ? createLog('relay', 'debug') : silentLog;
     const line = openLine(settings, systemClock, log);
-    const origins = settings.upstream.map((place) => openOrigin(place, line.origin));
+    let fetched = 0;
+    const origins = settings.upstream.map((place) => counted(openOrigin(place, line.origin), (bytes) => (fetched += bytes)));
     let shown: ReturnType<typeof context.progress> | undefined;
     try {
       const report = await syncMirror({
@@ -81,12 +83,11 @@ export const sync: CommandSpec = {
       });
       shown?.end();
       noteSync(folders.status, systemClock.now(), report);
-      noteFetchedByHand(folders.observed, report.fetchedBytes, systemClock.now());
       for (const { origin, code, message } of report.failures) context.say(`passed over ${origin}: ${message} (${code})`);
       const { generation } = report;
       const what = `generation ${generation.number} (timestamp ${generation.versions.timestamp}), ${generation.payloadCount} payloads, ${formatBytes(generation.payloadBytes)}`;
       const text = report.changed
-        ? `now at ${what}\nfetched ${report.fetchedDocuments} documents and ${report.fetchedPayloads} payloads from ${report.origin}`
+        ? `now at ${what}\nfetched ${several(report.fetchedDocuments, 'document')} and ${several(report.fetchedPayloads, 'payload')} from ${report.origin}`
         : `nothing new at ${report.origin}; still at ${what}`;
       return {
         exit: report.changed ? EXIT.done : EXIT.current,
@@ -101,6 +102,7 @@ export const sync: CommandSpec = {
       if (!isFault(error, 'lock.held')) noteSync(folders.status, systemClock.now(), { error });
       throw error;
     } finally {
+      noteFetchedByHand(folders.observed, fetched, systemClock.now());
       await Promise.all(origins.map((origin) => origin.close()));
     }
   },

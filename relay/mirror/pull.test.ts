@@ -76,11 +76,18 @@ test('on demand: a sync brings documents and indexes; a payload comes when someb
   await relay.sync();
   const store = openPayloadStore(mirrorLayout(foldersOf(place).mirror).payloads);
   assert.equal([...store.list()].length, 1, 'the index');
+  const fetched = async () =>
+    Number(
+      /^patchferry_relay_upstream_fetched_bytes_total (\d+)$/m.exec(await (await fetch(`${relay.url}/metrics`)).text())?.[1],
+    );
+  const ahead = await fetched();
+  assert.ok(ahead > 0);
   const [a] = patches as [TestPatch];
   const agents = Array.from({ length: 8 }, () => ({ origin: httpOrigin(relay.url), store: openPayloadStore(fresh()) }));
   await Promise.all(agents.map((agent) => agent.store.fetch(agent.origin, want(a))));
   for (const agent of agents) assert.ok(await agent.store.verify(want(a).sha256, want(a).size));
   assert.equal(upstream.sent.get(payloadPath(want(a).sha256)), a.bytes.length, 'fetched once for all');
+  assert.equal((await fetched()) - ahead, a.bytes.length, 'what came on demand is in the figures of the line');
   assert.equal((await fetch(`${relay.url}/${payloadPath(sha256(secret))}`)).status, 404);
   assert.equal(upstream.sent.get(payloadPath(sha256(secret))), undefined, 'what no catalog names is not even asked for');
   assert.equal((await verifyMirror({ ...foldersOf(place), now: Date.now })).bad.length, 0);
@@ -254,4 +261,45 @@ test('missing: packages that agents asked for come ahead in their next version; 
   );
   const now = await syncMirror(optionsOf(selected, publisher, { payloads: 'all', products: ['test-1'] }));
   assert.equal(now.fetchedPayloads, 5, 'another selection is taken up although nothing is new');
+});
+
+test('trap 28: an upstream that failed rests from one sync to the next, and says until when; every byte that came is counted', async () => {
+  const publisher = await makePublisher(fresh());
+  const big = patch('a@1', 50_000);
+  await publisher.publish({ patches: [big] });
+  let asked = 0;
+  const bad = await serveFolder(publisher.folder, (path, response) => {
+    asked += path === 'metadata/timestamp.json' ? 1 : 0;
+    if (path !== payloadPath(want(big).sha256)) return false;
+    response.writeHead(200, { 'content-length': big.bytes.length });
+    response.write(big.bytes.subarray(0, 20_000), () => response.destroy());
+    return true;
+  });
+  const good = await serveFolder(publisher.folder);
+  const place = { stateDir: join(fresh(), 'state'), cacheDir: join(fresh(), 'cache') };
+  let at = 0;
+  const clock = { now: () => Date.now() + at, monotonic: () => performance.now() + at };
+  const relay = await startRelay(
+    relaySettings.parse({ ...place, listen: '127.0.0.1:0', upstream: [bad.url, good.url], upstreamRoot: publisher.root }),
+    { log: silentLog, clock },
+  );
+  closing.push(() => relay.stop());
+  const first = await relay.sync();
+  assert.equal(first?.origin, good.url);
+  assert.deepEqual(
+    first.failures.map(({ code }) => code),
+    ['transfer.cut'],
+  );
+  const before = asked;
+  const second = await relay.sync();
+  assert.deepEqual([second?.origin, asked], [good.url, before], 'it is not asked while it rests');
+  assert.match(second?.failures[0]?.message ?? '', /; it rests until 20/);
+  at += 20_000;
+  assert.equal((await relay.sync())?.origin, bad.url, 'nothing is new, so it can do that');
+  assert.ok(asked > before, 'its rest is over');
+
+  const metrics = await (await fetch(`${relay.url}/metrics`)).text();
+  const counted = Number(/^patchferry_relay_upstream_fetched_bytes_total (\d+)$/m.exec(metrics)?.[1]);
+  const sent = [...bad.sent.values(), ...good.sent.values()].reduce((sum, bytes) => sum + bytes, 0);
+  assert.equal(counted, sent + 20_000, 'whole files from both, and the part that came before the cut');
 });

@@ -7,7 +7,7 @@ import { readFileBounded, removeTemporaries } from '#manifests/platform/files';
 import { takeLock } from '#manifests/platform/lock';
 import type { Log } from '#manifests/platform/log';
 import { metadataPath, openPayloadStore, type PayloadStore, targetFilePath } from '#manifests/repository';
-import { failover, type Origin } from '#manifests/transfer';
+import { type Failover, failover, type Origin } from '#manifests/transfer';
 import { openTrust, type TrustClient, trustedRoot } from '#manifests/trust';
 import { fault } from './faults.ts';
 import {
@@ -42,6 +42,8 @@ export interface SyncOptions {
   readonly lock: string;
   /** In order of preference. */
   readonly origins: readonly Origin[];
+  /** The same origins with a memory of which one rests, from one sync to the next; without, none has failed yet. */
+  readonly upstream?: Failover | undefined;
   /** Path of the root.json that the publisher handed over; needed for the first sync. */
   readonly pinnedRoot: string | undefined;
   readonly payloads: PayloadChoice;
@@ -94,8 +96,14 @@ async function syncLocked(options: SyncOptions): Promise<SyncReport> {
   if (pinned !== undefined) checkPinned(pinned, options.pinnedRoot);
   const trust = openTrustOrSay(options, pinned);
   const failures: { origin: string; code: string; message: string }[] = [];
-  const upstream = failover(options.origins, { clock: options.clock, onFailure: (failure) => failures.push(failure) });
-  const report = await upstream.attempt((origin) => syncFrom(origin, trust, options));
+  const upstream = options.upstream ?? failover(options.origins, { clock: options.clock });
+  const report = await upstream.attempt(
+    (origin) => syncFrom(origin, trust, options),
+    ({ origin, code, message }) => failures.push({ origin, code, message }),
+  );
+  for (const { origin, lastFailure, restsUntil } of upstream.report())
+    if (lastFailure !== null && restsUntil !== null && failures.every((failure) => failure.origin !== origin))
+      failures.push({ origin, code: lastFailure.code, message: `${lastFailure.message}; it rests until ${restsUntil}` });
   return { ...report, failures };
 }
 

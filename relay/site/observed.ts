@@ -10,7 +10,7 @@ const count = z.int().min(0);
 const day = z.strictObject({
   /** UTC, `YYYY-MM-DD`. */
   day: z.string(),
-  /** Bytes of documents and payloads fetched from upstream. */
+  /** Bytes of files fetched from upstream, also of those that were cut or refused. */
   fetchedBytes: count,
   /** Bytes sent to and received from whoever asked this relay. */
   sentBytes: count,
@@ -69,9 +69,17 @@ export function heardLately({ agents }: Observations, at: number): ReadonlySet<s
   return new Set([...agents].flatMap(([id, seen]) => (at - Date.parse(seen.at) <= SITE_LIMITS.heardMs ? [id] : [])));
 }
 
-/** Bytes that a `sync` by hand fetched: in a file beside, which a running relay takes up. @param at milliseconds */
+/**
+ * Bytes that a `sync` by hand fetched: in a file beside, which a running relay takes up. Only a figure: where it cannot be written
+ * (a disk that is full) the sync ends as it ended. @param at milliseconds
+ */
 export function noteFetchedByHand(file: string, bytes: number, at: number): void {
-  if (bytes > 0) fs.appendFileSync(`${file}.by-hand`, `${utcSeconds(at).slice(0, 10)} ${bytes}\n`, { mode: 0o640 });
+  if (bytes === 0) return;
+  try {
+    fs.appendFileSync(`${file}.by-hand`, `${utcSeconds(at).slice(0, 10)} ${bytes}\n`, { mode: 0o640 });
+  } catch {
+    // what needs room says so
+  }
 }
 
 function fetchedByHand(file: string): { day: string; bytes: number }[] {

@@ -185,7 +185,7 @@ function lineTable({ days }: SiteFacts): Markup {
   if (days.length === 0) return html`<h2 id="line">Line</h2><p>Nothing was counted yet.</p>`;
   return html`<h2 id="line">Line</h2>
 <table class="stack">
-<caption>Bytes and items by day (UTC), newest first. Fetched: from upstream. Sent, received: to and from whoever asks this relay.</caption>
+<caption>Bytes and items by day (UTC), newest first. Fetched: files from upstream. Sent, received: to and from whoever asks this relay.</caption>
 <thead><tr><th scope="col">Day</th><th scope="col" class="n">Fetched</th><th scope="col" class="n">Sent</th><th scope="col" class="n">Received</th><th scope="col" class="n">Requests</th><th scope="col" class="n">Taken in</th><th scope="col" class="n">Passed on</th></tr></thead>
 <tbody>${days
     .toReversed()

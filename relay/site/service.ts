@@ -211,7 +211,18 @@ export function openSite(options: SiteOptions): Site {
     memoryBytes: RECORDS_LIMITS.memoryBytes,
     handle: (bytes) => records.take(bytes),
   });
-  const pages = new Map([...PAGE_PATHS.map((path) => [path, page] as const), ['/metrics', metrics], ['/readyz', ready]]);
+  const front = () => ({
+    status: 302,
+    type: 'text/plain',
+    body: 'The status page is at /site/\n',
+    headers: { location: '/site/' },
+  });
+  const pages = new Map<string, PageHandler>([
+    ['/', front],
+    ...PAGE_PATHS.map((path) => [path, page] as const),
+    ['/metrics', metrics],
+    ['/readyz', ready],
+  ]);
 
   return {
     posts,

@@ -97,6 +97,12 @@ test('the page says what is there, for files and over HTTP alike; hostile names 
   const whose = `Relay ${os.hostname()}${site.settings.site === undefined ? '' : ` of site ${site.settings.site}`}`;
   assert.ok(page.includes(`<title>${whose}: 2 things`) && page.includes(`<p class="eyebrow">${whose} as of `), whose);
   assert.equal((await fetch(`${site.relay.url}/site/`, { method: 'HEAD' })).status, 200);
+  const front = await fetch(`${site.relay.url}/`, { redirect: 'manual' });
+  assert.deepEqual(
+    [front.status, front.headers.get('location')],
+    [302, '/site/'],
+    'who types the address alone finds the page',
+  );
   assert.ok(HOSTILE.includes('<script>'));
 });
 
