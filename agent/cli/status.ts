@@ -178,7 +178,8 @@ function cycleText(last: NonNullable<ReturnType<typeof lastCycle>>, above: reado
   const told = new Set((last.notices ?? []).map(({ says }) => says));
   const known = above.map((one) => one.toLowerCase().replace(/\.$/, ''));
   const isAbove = (one: string) => known.some((text) => text.includes(one) || one.includes(text));
-  const elsewhere = /^(?:this host (?:waits|was revoked)|run [0-9a-f]{8} |tried again |\d+ results sent$|\S+ is switched off )/;
+  const elsewhere =
+    /^(?:this host (?:waits|was revoked)|run [0-9a-f]{8} |tried again |\d+ results? sent$|\S+ is switched off )/;
   const says = last.says
     .filter((one) => !told.has(one) && !elsewhere.test(one) && !isAbove(one.toLowerCase()))
     .slice(0, SAYS_SHOWN);

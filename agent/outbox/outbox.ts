@@ -58,6 +58,9 @@ function takesNone(status: number, words: string): boolean {
   return NO_POSTS.includes(status) || (status === 403 && !/"code":"[a-z]+\.[a-z-]+"/.test(words));
 }
 
+/** Too many, busy, no room: a relay says which in its own words. */
+const WORDS_FOLLOW: readonly number[] = [429, 503, 507];
+
 /** Codes by which a relay refuses one result for what it is, and no other. */
 const ALONE: readonly string[] = ['inbox.dropped', 'inbox.malformed', 'inbox.kind', 'serve.too-large'];
 
@@ -125,7 +128,7 @@ export function openOutbox({ journal, folder, keys, failPoint }: OutboxOptions):
             const damaged = `the envelope of result ${row.sequence} is damaged on disk; it is sealed again`;
             return { sent: rows.length - left.length, says: damaged };
           }
-          const answer = await relay.post('inbox/results', bytes, { signal });
+          const answer = await relay.post('inbox/results', bytes, { signal, answers: WORDS_FOLLOW });
           failPoint('outbox.posted');
           if (answer.status === 200 || answer.status === 201) {
             results.sent(row.sequence, now, relay.name);

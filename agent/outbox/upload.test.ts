@@ -1,10 +1,13 @@
 // Sending results: what one relay refuses is asked of the next, and a result refused for what it is holds none behind it up.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import * as fs from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
-import type { Origin } from '#manifests/transfer';
+import { type Origin, openOrigin } from '#manifests/transfer';
 import { generateBoxKey, inspectEnvelope } from '#manifests/trust';
 import { type Journal, openJournal } from '../run/journal.ts';
 import { ensureKeys } from './keys.ts';
@@ -58,6 +61,39 @@ test('trap 19: a result that a full relay dropped before holds up none behind it
   full = false;
   assert.deepEqual(await outbox.upload([relay], NOW), { sent: 1, left: 0, says: null });
   assert.deepEqual(relay.got, [2, 3, 4, 1]);
+});
+
+test('trap 19: the same over HTTP, where a full relay answers with 507; one that is full for everything is left', async () => {
+  let full = true;
+  const got: number[] = [];
+  const words = { dropped: '{"code":"inbox.dropped","message":"m"}', full: '{"code":"inbox.full","message":"no room"}' };
+  const server = createServer((request, response) => {
+    const chunks: Buffer[] = [];
+    request.on('data', (chunk: Buffer) => chunks.push(chunk));
+    request.on('end', () => {
+      const { sequence } = inspectEnvelope(Buffer.concat(chunks));
+      const no = full && sequence === 1 ? words.dropped : full && sequence === 3 ? words.full : undefined;
+      if (no === undefined) got.push(sequence);
+      response.writeHead(no === undefined ? 201 : 507).end(no ?? '{"state":"kept"}');
+    });
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const origin = openOrigin(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+  try {
+    const first = await outbox.upload([origin], NOW);
+    assert.deepEqual(
+      [first.sent, first.left, got],
+      [1, 3, [2]],
+      'behind the one that was dropped, up to where there is no room at all',
+    );
+    assert.match(first.says ?? '', /does not take result 3: 507 .*no room/);
+    full = false;
+    assert.equal((await outbox.upload([origin], NOW)).sent, 3);
+    assert.deepEqual(got, [2, 1, 3, 4]);
+  } finally {
+    await origin.close();
+    server.close();
+  }
 });
 
 test('a relay without room, or without a roster yet, is left at its first no: order is kept, and the next one gets them all', async () => {

@@ -1,4 +1,5 @@
 // Results out, acks in: a cycle's word to the publisher. Trouble here is never a reason to stop.
+import { counted } from '#manifests/decide';
 import { isFault } from '#manifests/errors';
 import { OUTBOX_LIMITS, readEnrolment, sendEnrolment } from '../outbox/index.ts';
 import type { PolicyView } from '../poll/index.ts';
@@ -44,8 +45,8 @@ export async function tell({ agent, view, tally, boot, eager, signal }: Telling)
     if (!synced && !refused) return;
     const places = relays.posts(eager || refused);
     const { sent, left, says } = await outbox.upload(places, clock.now(), signal, (relay) => relays.takesNoPosts(relay));
-    if (sent > 0) tally.says.push(`${sent} results sent`);
-    if (left > 0 && says !== null) tally.says.push(`${left} results wait: ${says}`);
+    if (sent > 0) tally.says.push(`${counted(sent, 'result')} sent`);
+    if (left > 0 && says !== null) tally.says.push(`${counted(left, 'result')} ${left === 1 ? 'waits' : 'wait'}: ${says}`);
   } catch (error) {
     if (signal.aborted || !isFault(error)) throw error;
     tally.says.push(`results wait: ${error.message}`);

@@ -78,7 +78,7 @@ export {
   type TargetingProblem,
   type Who,
 } from './targeting.ts';
-export { inZone } from './text.ts';
+export { counted, inZone } from './text.ts';
 export {
   approversOf,
   type ControlResult,

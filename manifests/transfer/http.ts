@@ -227,10 +227,11 @@ export function httpOrigin(url: string, options: HttpOptions = {}): Origin {
       await receive(base.href, path, want, destination, ask, downloadOptions);
     },
 
-    async post(path, body, { signal, headers } = {}) {
+    async post(path, body, { signal, headers, answers = [] } = {}) {
       const where = base.href + path;
       const answer = await request('POST', path, { 'content-type': 'application/octet-stream', ...headers }, signal, body);
-      if (answer.status >= 500 || answer.status === 408 || answer.status === 429) {
+      const unusable = answer.status >= 500 || answer.status === 408 || answer.status === 429;
+      if (unusable && !answers.includes(answer.status)) {
         answer.drop();
         throw fault('status', `${where} answers with status ${answer.status}`, { where });
       }

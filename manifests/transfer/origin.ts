@@ -108,6 +108,13 @@ export interface DownloadOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+export interface PostOptions {
+  readonly signal?: AbortSignal | undefined;
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  /** Statuses from 500, or 408 and 429, whose words the caller wants to read; others mean that this place cannot be used now. */
+  readonly answers?: readonly number[];
+}
+
 export interface Origin extends Fetcher {
   /** The address or folder, for messages. */
   readonly name: string;
@@ -116,12 +123,8 @@ export interface Origin extends Fetcher {
    * more than `want.size` bytes, checked, flushed, renamed. @throws transfer.*
    */
   download(path: string, want: Want, destination: string, options?: DownloadOptions): Promise<void>;
-  /** Sends bytes; any status below 500 but 408 and 429 is an answer. @throws transfer.* */
-  post(
-    path: string,
-    body: Uint8Array,
-    options?: { signal?: AbortSignal | undefined; headers?: Readonly<Record<string, string>> | undefined },
-  ): Promise<{ status: number; body: Uint8Array }>;
+  /** Sends bytes; any status below 500 but 408 and 429 is an answer, and those that the caller says. @throws transfer.* */
+  post(path: string, body: Uint8Array, options?: PostOptions): Promise<{ status: number; body: Uint8Array }>;
   /** Closes kept connections. */
   close(): Promise<void>;
 }

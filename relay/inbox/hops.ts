@@ -39,6 +39,9 @@ const batchAnswer = z.object({
   items: z.array(z.object({ status: z.int(), code: z.string().optional(), says: z.string().optional() })),
 });
 
+/** The status of a relay without room: for anything, or for this one alone. */
+const NO_ROOM = 507;
+
 /** @param urlOrFolder address of a relay, or an inbox folder */
 export function openHop(urlOrFolder: string, options: HttpOptions = {}): Hop {
   return /^https?:/i.test(urlOrFolder) ? relayHop(urlOrFolder, options) : folderHop(resolve(urlOrFolder));
@@ -70,7 +73,7 @@ function relayHop(url: string, options: HttpOptions): Hop {
       });
     },
     async deliver(item, bytes, signal) {
-      const { status, body } = await origin.post(`inbox/${item.kind}`, bytes, { signal });
+      const { status, body } = await origin.post(`inbox/${item.kind}`, bytes, { signal, answers: [NO_ROOM] });
       if (status === 200 || status === 201) {
         // Only a relay of ours says so in its own words; a portal's page with status 200 is no receipt.
         if (/"state":"(?:kept|duplicate)"/.test(Buffer.from(body).toString('latin1'))) return { kind: 'delivered' };
@@ -78,7 +81,9 @@ function relayHop(url: string, options: HttpOptions): Hop {
       }
       const told = Buffer.from(body).toString('utf8').slice(0, 500).trim();
       const says = `${origin.name} answers with status ${status}: ${told}`;
-      return { kind: kindOf([...FOR_GOOD, ALONE].find((code) => told.includes(`"code":"${code}"`)) ?? ''), says };
+      const kind = kindOf([...FOR_GOOD, ALONE].find((code) => told.includes(`"code":"${code}"`)) ?? '');
+      if (status === NO_ROOM && kind !== 'later-alone') throw fault('full', says, { where: origin.name });
+      return { kind, says };
     },
     close: () => origin.close(),
   };

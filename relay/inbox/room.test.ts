@@ -11,7 +11,7 @@ import { openRecord, sealEnvelope } from '#manifests/trust';
 import { startRelay } from '../run.ts';
 import { relaySettings } from '../settings.ts';
 import { makeAgent, makePublisher, type TestAgent } from '../testing/repository.ts';
-import { INBOX_LIMITS, openRoom, openSpool } from './index.ts';
+import { INBOX_LIMITS, openHop, openRoom, openSpool } from './index.ts';
 
 const root = fs.mkdtempSync(join(os.tmpdir(), 'pf-room-'));
 const closing: (() => unknown)[] = [() => fs.rmSync(root, { recursive: true, force: true })];
@@ -97,6 +97,10 @@ test('trap 19: a full inbox drops the oldest detail first, never counts, runs, a
     [507, 'inbox.dropped', undefined],
     'what was dropped does not push others out',
   );
+  const hop = openHop(relay.url);
+  closing.push(() => hop.close());
+  const item = { kind: 'results', agent: a.id, path: 'results/one' } as const;
+  assert.equal((await hop.deliver(item, first)).kind, 'later-alone', 'a relay that brings it holds back nothing else');
   const key = openRecord(fs.readFileSync(join(inbox, 'records', fs.readdirSync(join(inbox, 'records'))[0] ?? ''))).key;
   assert.match(key, /^[0-9a-f]{64}$/);
 
@@ -106,6 +110,11 @@ test('trap 19: a full inbox drops the oldest detail first, never counts, runs, a
     answers.push((await post(relay.url, 'results', sealed(b, sequence, false)))[0]);
   assert.deepEqual(new Set(answers), new Set([201, 507]));
   assert.ok(answers.indexOf(507) > 0 && !answers.slice(answers.indexOf(507)).includes(201), 'in order');
+  await assert.rejects(
+    hop.deliver(item, sealed(b, 13, false)),
+    { code: 'inbox.full' },
+    'a relay that brings it asks the next one',
+  );
   assert.deepEqual(sequencesOf(a), [1, 6], 'the newest of an agent stays, whatever it is');
   assert.equal(sequencesOf(b).includes(1), false, 'once it was not the newest any more');
   const lost = gaps().flatMap(({ agent, dropped }) =>

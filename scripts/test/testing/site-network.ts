@@ -183,7 +183,7 @@ export class SiteHost {
     const { code, stdout, stderr } = await this.run('once');
     if (!accept.includes(code)) throw new Error(`${this.place.name} ended with ${code}: ${stdout}${stderr}`);
     this.said = stdout;
-    const [line] = /^.*results wait.*$/m.exec(stdout) ?? [];
+    const [line] = /^.*results? waits?:.*$/m.exec(stdout) ?? [];
     if (line !== undefined) this.waits = `day ${this.#time.days}: ${line}`;
     return stdout;
   }
