@@ -3,16 +3,8 @@ import { resolve } from 'node:path';
 import { EXIT } from '#manifests/errors';
 import type { CommandContext, Outcome } from '#manifests/platform/cli';
 import { systemClock } from '#manifests/platform/clock';
-import {
-  giveUpdatersBack,
-  installUnit,
-  ownCommand,
-  placesOf,
-  removeUnit,
-  UNIT_NAME,
-  unitState,
-  unitText,
-} from '../service/index.ts';
+import { ownCommand } from '#manifests/platform/unit';
+import { giveUpdatersBack, installUnit, placesOf, removeUnit, UNIT_NAME, unitState, unitText } from '../service/index.ts';
 import { settingsFrom } from './frame.ts';
 
 export async function installService(context: CommandContext): Promise<Outcome> {

@@ -8,7 +8,7 @@ export { openRelayOrigins } from './reach.ts';
 export { rollbackLast } from './rollback.ts';
 export { type AgentSettings, loadSettings, placesOf } from './settings.ts';
 export { factsOfWaiting } from './situation.ts';
-export { installUnit, ownCommand, removeUnit, unitState } from './systemd.ts';
+export { installUnit, removeUnit, unitState } from './systemd.ts';
 export { keepRunning } from './ticker.ts';
 export { UNIT_NAME, unitText } from './unit.ts';
 export { giveUpdatersBack, takenOver } from './updaters.ts';

@@ -1,23 +1,11 @@
 // Installing and removing the unit, and asking systemd about it.
 import * as fs from 'node:fs';
-import { resolve } from 'node:path';
 import { writeFileAtomic } from '#manifests/platform/files';
 import { run, runOrThrow } from '#manifests/platform/process';
 import { fault } from './agent.ts';
 import { UNIT_NAME, UNIT_PATH } from './unit.ts';
 
 const TIMEOUT_MS = 60_000;
-
-/** How this very process was started: a standalone binary by itself, else Node with its script. */
-export function ownCommand(): string[] {
-  const script = process.argv[1];
-  const standalone =
-    script === undefined ||
-    resolve(script) === resolve(process.execPath) ||
-    !fs.existsSync(script) ||
-    !/\.[cm]?[jt]s$/.test(script);
-  return standalone ? [process.execPath] : [process.execPath, resolve(script)];
-}
 
 /** @throws agent.not-systemd, agent.not-root */
 function needSystemd(): void {

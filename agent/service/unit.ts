@@ -1,6 +1,8 @@
 // The systemd unit: hardened as far as a program can be that installs packages; each line says why it is there or why the
 // usual one is not. Written whole or not at all.
 
+import { unitArgument } from '#manifests/platform/unit';
+
 export const UNIT_NAME = 'patchferry-agent.service';
 export const UNIT_PATH = `/etc/systemd/system/${UNIT_NAME}`;
 
@@ -10,12 +12,6 @@ export interface UnitInput {
   readonly config: string | undefined;
   readonly stateDir: string;
   readonly cacheDir: string;
-}
-
-/** An argument as systemd.service(5) reads it: quoted, `%` and `$` doubled. */
-function quote(argument: string): string {
-  const escaped = argument.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('%', '%%').replaceAll('$', '$$$$');
-  return /^[A-Za-z0-9_@./:=+-]+$/.test(escaped) ? escaped : `"${escaped}"`;
 }
 
 /** The text of the unit. */
@@ -33,7 +29,7 @@ StartLimitIntervalSec=0
 [Service]
 # Node has no datagram sockets of the kind sd_notify needs, so readiness is "the program was started".
 Type=exec
-ExecStart=${[...command, 'run', ...options].map(quote).join(' ')}
+ExecStart=${[...command, 'run', ...options].map(unitArgument).join(' ')}
 Restart=always
 RestartSec=30
 # Only the agent gets SIGTERM: a package manager at work is not to be broken off. The agent stops between two states.

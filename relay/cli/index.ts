@@ -6,6 +6,7 @@ import { doctor } from './doctor.ts';
 import { nginxConfigCommand } from './front.ts';
 import { halt, haltList } from './halt.ts';
 import { gc, status, verify } from './look.ts';
+import { systemdUnit } from './unit.ts';
 import { run, sync } from './work.ts';
 
 export const program: ProgramSpec = {
@@ -27,5 +28,6 @@ export const program: ProgramSpec = {
     gc,
     doctor,
     nginxConfigCommand,
+    systemdUnit,
   ],
 };
