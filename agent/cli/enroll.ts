@@ -48,7 +48,7 @@ export async function enroll(context: CommandContext): Promise<Outcome> {
       keep: [],
       signal,
     });
-    if (synced.kind !== 'synced') {
+    if (synced.kind !== 'synced' && synced.kind !== 'behind') {
       if (synced.kind === 'paused') throw new TypeError('an eager sync does not pause');
       throw synced.error;
     }

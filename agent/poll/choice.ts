@@ -39,6 +39,12 @@ export interface RelayRecord {
   readonly measuredAt: number | null;
   /** It takes no results, until this moment. */
   readonly noPostsUntil: number;
+  /** Version of the newest timestamp that it gave and that held. */
+  readonly served: number | null;
+  /** Since when it answers with an older state than this host holds. */
+  readonly behindSince: number | null;
+  /** When it last answered with an older and a newer state in one poll: several relays stand behind its name. */
+  readonly severalAt: number | null;
 }
 
 /** What is kept between processes. */
@@ -62,10 +68,14 @@ const UNKNOWN: RelayRecord = {
   bytesPerSecond: null,
   measuredAt: null,
   noPostsUntil: 0,
+  served: null,
+  behindSince: null,
+  severalAt: null,
 };
 
 export function recordOf(memory: RelayMemory, relay: string): RelayRecord {
-  return Object.hasOwn(memory.relays, relay) ? (memory.relays[relay] ?? UNKNOWN) : UNKNOWN;
+  // A record of an earlier version lacks what was added since.
+  return Object.hasOwn(memory.relays, relay) ? { ...UNKNOWN, ...memory.relays[relay] } : UNKNOWN;
 }
 
 /** A number in [0, 1) that is the same for one agent and subject always, and spreads evenly over many agents. */
@@ -146,7 +156,7 @@ export function tryOut(memory: RelayMemory, { awake }: RelayOrder, choice: Relay
   return awake.find((name) => rateOf(memory, name, now) === null && recordOf(memory, name).failures === 0);
 }
 
-function withRecord(memory: RelayMemory, relay: string, change: Partial<RelayRecord>): RelayMemory {
+export function withRecord(memory: RelayMemory, relay: string, change: Partial<RelayRecord>): RelayMemory {
   return { ...memory, relays: { ...memory.relays, [relay]: { ...recordOf(memory, relay), ...change } } };
 }
 

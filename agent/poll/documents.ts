@@ -96,6 +96,8 @@ const EMPTY_VIEW: PolicyView = {
 };
 
 export interface DocumentStore {
+  /** Folder of what has arrived of documents that a cut has kept from being whole. */
+  readonly parts: string;
   /** Bytes of a document by hash, checked; undefined when it is not here. */
   bytes(sha256: string): Uint8Array | undefined;
   put(sha256: string, bytes: Uint8Array): void;
@@ -175,6 +177,7 @@ export function openDocuments(folder: string): DocumentStore {
   const current = (): DocumentList => currentFile().documents;
 
   return {
+    parts: join(folder, '.partial'),
     bytes,
     read,
     readStop: stopOf,

@@ -11,6 +11,10 @@ export const fault = defineFaults('poll', {
     exit: EXIT.refused,
     next: 'Read the reason for each relay above; nothing of it was used, the last verified state stays.',
   },
+  'relay-behind': {
+    exit: EXIT.unreachable,
+    next: 'Nothing need be done: it catches up with its next sync. If it does not within a day, look at its upstream.',
+  },
   'line-closed': { exit: EXIT.deferred, next: '`agent status` says when payloads may come over this line again.' },
   'document-missing': { exit: EXIT.unreachable, next: 'The next poll fetches it again.' },
 });

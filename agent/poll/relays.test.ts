@@ -113,7 +113,7 @@ test('a slow relay is found out by a payload that is needed anyway, and the fast
     clock,
     choice: 'measured',
   });
-  both.good(dragging);
+  both.good(dragging, 1, false);
   for (const name of ['one', 'two', 'three']) {
     at += 3_600_000;
     await fetchPayloads([ref], both, openPayloadStore(join(root, name)));

@@ -1,8 +1,9 @@
 // The relays of this host as one thing to ask: in the order that `choice` gives, with what becomes known of them kept in the
 // journal. Downloads go on at the next relay in mid-file.
-import { PatchferryError } from '#manifests/errors';
+import { isFault, PatchferryError } from '#manifests/errors';
 import { type Clock, utcSeconds } from '#manifests/platform/clock';
 import type { Origin } from '#manifests/transfer';
+import { BEHIND_LIMITS, behindFault, isSeveral, judgeOlder, noteBehind, noteServed } from './behind.ts';
 import {
   failuresOf,
   noteFailed,
@@ -59,7 +60,14 @@ export interface Relays {
   posts(eager: boolean): readonly Origin[];
   /** When the first of them has rested, ms; only meaningful when `order(false)` is empty. */
   restsUntil(): number;
-  good(origin: Origin): void;
+  /** It gave a verified state. @param mixed an older one as well, at an earlier try of the same poll */
+  good(origin: Origin, timestamp: number, mixed: boolean): void;
+  /** What it is called when a relay does not give a state as new as the one held; noted so. */
+  noted(
+    origin: Origin,
+    error: PatchferryError,
+    held: { timestamp: number; expired: boolean },
+  ): { behind: boolean; error: PatchferryError };
   failed(origin: Origin, error: PatchferryError): void;
   takesNoPosts(origin: Origin): void;
   /** Fetches payloads: from the preferred relay, on at the next one in mid-file when it fails. */
@@ -91,6 +99,21 @@ export function openRelays({ origins, notes, agent, clock, choice }: RelaysOptio
     keep(noteFailed(memory, origin.name, { code: error.code, says: error.message }, agent, now()));
   };
 
+  /** What one relay behind a name lacks another may have. */
+  const patient =
+    (origin: Origin): Origin['download'] =>
+    async (...wanted) => {
+      for (let tries = 1; ; tries += 1) {
+        try {
+          return await origin.download(...wanted);
+        } catch (error) {
+          const again = isFault(error, 'transfer.missing') && isSeveral(recordOf(memory, origin.name), now());
+          if (!again || tries >= BEHIND_LIMITS.missingTries) throw error;
+          origin.renew?.();
+        }
+      }
+    };
+
   /** The same origin, its speed measured and its failures noted. */
   const measured = (origin: Origin): Origin => ({
     ...origin,
@@ -98,7 +121,7 @@ export function openRelays({ origins, notes, agent, clock, choice }: RelaysOptio
       const started = clock.monotonic();
       let bytes = 0;
       try {
-        await origin.download(path, want, destination, {
+        await patient(origin)(path, want, destination, {
           ...options,
           onBytes: (count) => {
             bytes += count;
@@ -119,7 +142,16 @@ export function openRelays({ origins, notes, agent, clock, choice }: RelaysOptio
     order,
     posts: (eager) => order(eager).filter(({ name }) => /^https?:/.test(name) && takesPosts(recordOf(memory, name), now())),
     restsUntil: () => Math.min(...names.map((name) => recordOf(memory, name).restsUntil)),
-    good: (origin) => keep(noteGood(memory, origin.name, ordered().why, now())),
+    good: (origin, timestamp, mixed) =>
+      keep(noteServed(noteGood(memory, origin.name, ordered().why, now()), origin.name, timestamp, mixed, now())),
+    noted(origin, error, held) {
+      if (judgeOlder(memory, origin.name, error, held, now()) === 'refused') {
+        failed(origin, error);
+        return { behind: false, error };
+      }
+      keep(noteBehind(memory, origin.name, error.message, now()));
+      return { behind: true, error: behindFault(origin.name, error) };
+    },
     failed,
     takesNoPosts: (origin) => keep(noteNoPosts(memory, origin.name, now())),
     async download(path, want, destination, options) {

@@ -4,8 +4,9 @@ import { readStop } from '#manifests/decide';
 import { isFault, PatchferryError } from '#manifests/errors';
 import type { PayloadStore } from '#manifests/repository';
 import { type ContentRef, canonicalJson, type DocumentKind, type DocumentOf, decodeDocument } from '#manifests/schema';
-import type { Fetcher, Origin } from '#manifests/transfer';
+import type { Fetcher, Origin, Resuming } from '#manifests/transfer';
 import type { TrustClient } from '#manifests/trust';
+import { BEHIND_LIMITS, isOlder } from './behind.ts';
 import {
   ACKS_PATH,
   ANSWERS_PATH,
@@ -47,6 +48,13 @@ export interface SyncRequest {
 
 export type SyncOutcome =
   | { readonly kind: 'synced'; readonly changed: boolean; readonly origin: Origin; readonly attempts: readonly Attempt[] }
+  /** Whoever could be asked has an older state: this host goes on with the one it holds, which has not expired. */
+  | {
+      readonly kind: 'behind';
+      readonly origin: Origin;
+      readonly attempts: readonly Attempt[];
+      readonly error: PatchferryError;
+    }
   | { readonly kind: 'paused'; readonly until: number; readonly attempts: readonly Attempt[] }
   /** `refused` when at least one relay answered with something that is not genuine or not fresh. */
   | { readonly kind: 'unreachable' | 'refused'; readonly attempts: readonly Attempt[]; readonly error: PatchferryError };
@@ -64,18 +72,20 @@ export async function syncOnce(request: SyncRequest): Promise<SyncOutcome> {
   const errors: PatchferryError[] = [];
   const order = relays.order(request.eager);
   if (order.length === 0) return { kind: 'paused', until: relays.restsUntil(), attempts };
+  let lagging: Origin | undefined;
   for (const origin of order) {
     try {
-      const { changed } = await trust.refresh(origin, request.signal);
-      const fetched = await fetchDocuments(request, origin, changed);
-      relays.good(origin);
-      return { kind: 'synced', changed: changed || fetched, origin, attempts };
-    } catch (error) {
-      if (!(error instanceof PatchferryError)) throw error;
-      if (error.code === 'files.unwritable' || error.code === 'lock.held') throw error; // this host's own; no other relay helps
+      const { changed, mixed } = await askOne(request, origin);
+      relays.good(origin, trust.versions()?.timestamp ?? 0, mixed);
+      return { kind: 'synced', changed, origin, attempts };
+    } catch (thrown) {
+      if (!(thrown instanceof PatchferryError)) throw thrown;
+      if (thrown.code === 'files.unwritable' || thrown.code === 'lock.held') throw thrown; // this host's own; no other relay helps
+      const held = { timestamp: newestTimestamp(trust), expired: trust.freshness().hardExpired };
+      const { behind, error } = relays.noted(origin, thrown, held);
+      if (behind) lagging ??= origin;
       errors.push(error);
       attempts.push({ relay: origin.name, code: error.code, message: error.message, where: error.where ?? null });
-      relays.failed(origin, error);
     }
   }
   const refused = errors.some(isRefusal);
@@ -83,7 +93,102 @@ export async function syncOnce(request: SyncRequest): Promise<SyncOutcome> {
   const error = fault(refused ? 'refused' : 'unreachable', `no relay gave a verified state:\n${rows}`, {
     cause: new AggregateError(errors),
   });
+  if (lagging !== undefined && !refused) return { kind: 'behind', origin: lagging, attempts, error };
   return { kind: refused ? 'refused' : 'unreachable', attempts, error };
+}
+
+/**
+ * Asks one relay. Several may stand behind its name, and not all are in step: one that answers with an older state than was seen is
+ * asked again, on a new connection and at another address of the name, a few times. What is older is never used.
+ */
+async function askOne(request: SyncRequest, origin: Origin): Promise<{ changed: boolean; mixed: boolean }> {
+  const { forgetParts, RESUME_LIMITS, resuming } = await import('#manifests/transfer'); // loaded when it was opened
+  const { parts } = request.documents;
+  forgetParts(parts, RESUME_LIMITS.keptParts);
+  const from = steady(origin, resuming(origin, parts));
+  for (let older = false; ; older = true) {
+    try {
+      const { changed } = await request.trust.refresh(from, request.signal);
+      const fetched = await fetchDocuments(request, from, changed);
+      forgetParts(parts);
+      return { changed: changed || fetched, mixed: older || from.mixed() };
+    } catch (error) {
+      if (!(error instanceof PatchferryError) || !isOlder(error) || !(await from.elsewhere())) throw error;
+    }
+  }
+}
+
+/** Version of the newest timestamp that was verified here, also where a cut has kept what it names from coming. */
+function newestTimestamp(trust: TrustClient): number {
+  const bytes = trust.newest().get('timestamp');
+  if (bytes === undefined) return 0;
+  return (JSON.parse(Buffer.from(bytes).toString('utf8')) as { signed: { version: number } }).signed.version;
+}
+
+const TIMESTAMP = 'metadata/timestamp.json';
+
+/**
+ * The same origin, asked with patience: a file that is signed for and not there is asked for again elsewhere, one after the other so
+ * that they do not take turns in meeting the relay that lags. A next root may be lacking, and mostly is.
+ */
+function steady(
+  origin: Origin,
+  from: Resuming,
+): Resuming & {
+  /** Looks for another timestamp than the last one under the same name; the next who asks gets it. Bounded in all. */
+  elsewhere(): Promise<boolean>;
+  /** Whether what was not there at one time was there at another. */
+  mixed(): boolean;
+} {
+  type Fetch = Fetcher['fetchSmall'];
+  let before: Promise<unknown> = Promise.resolve();
+  let asked: Parameters<Fetch>[1] | undefined;
+  let last: Uint8Array | undefined;
+  let found: Awaited<ReturnType<Fetch>> | undefined;
+  let looks = 1;
+  let mixed = false;
+  const again = async (path: string, fetch: () => ReturnType<Fetch>): ReturnType<Fetch> => {
+    if (/^metadata\/\d+\.root\.json$/.test(path)) return { kind: 'missing' };
+    for (let tries = 2; ; tries += 1) {
+      origin.renew?.();
+      const got = await fetch();
+      mixed ||= got.kind !== 'missing';
+      if (got.kind !== 'missing' || tries >= BEHIND_LIMITS.missingTries) return got;
+    }
+  };
+  const inTurn = (path: string, fetch: () => ReturnType<Fetch>) => {
+    const turn = before.then(() => again(path, fetch));
+    before = turn.catch(() => undefined);
+    return turn;
+  };
+  return {
+    mixed: () => mixed,
+    async fetchSmall(path, options) {
+      const held = path === TIMESTAMP ? found : undefined;
+      if (held !== undefined) found = undefined;
+      const got = held ?? (await from.fetchSmall(path, options));
+      if (path === TIMESTAMP && got.kind === 'found') [asked, last] = [options, got.bytes];
+      return got.kind === 'missing' ? inTurn(path, () => from.fetchSmall(path, options)) : got;
+    },
+    async fetchKnown(path, want, options) {
+      const got = await from.fetchKnown(path, want, options);
+      return got.kind === 'missing' ? inTurn(path, () => from.fetchKnown(path, want, options)) : got;
+    },
+    async elsewhere() {
+      const older = last;
+      if (asked === undefined || older === undefined) return false;
+      const without = { ...asked, etag: undefined };
+      for (; looks < BEHIND_LIMITS.tries; looks += 1) {
+        origin.renew?.();
+        const got = await origin.fetchSmall(TIMESTAMP, without);
+        if (got.kind !== 'found' || Buffer.from(got.bytes).equals(older)) continue;
+        found = got;
+        looks += 1;
+        return true;
+      }
+      return false;
+    },
+  };
 }
 
 /** What a relay sent was not genuine, as opposed to a line that is down. */

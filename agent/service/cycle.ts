@@ -168,6 +168,10 @@ class Cycle {
         tellAlert(journal, { code, message: `${relay}: ${message}`, where }, tally.stamp(await this.#boot()), clock.now());
       }
     }
+    if (outcome.kind === 'behind')
+      tally.lagging = outcome.attempts
+        .filter(({ code }) => code === 'poll.relay-behind')
+        .map(({ relay, code, message }) => ({ code, about: relay, says: `${relay}: ${message}` }));
     if (outcome.kind === 'unreachable') tally.exit ??= EXIT.unreachable;
     if (outcome.kind === 'refused') tally.exit ??= EXIT.refused;
     if (outcome.kind === 'paused') tally.says.push(`every relay rests until ${utcSeconds(outcome.until)} after failures`);
@@ -177,7 +181,7 @@ class Cycle {
     );
     this.#view = documents.view(keys?.id ?? null);
     const { delegation } = this.#view;
-    if (outcome.kind !== 'synced' || delegation?.may.includes('halt') !== true) return;
+    if (!(synced || outcome.kind === 'behind') || delegation?.may.includes('halt') !== true) return;
     const trouble = await documents.siteHalts.ask(outcome.origin, delegation, this.#agent.trustedNow(), this.#options.signal);
     if (trouble !== null) tally.says.push(oneLine(trouble, 300));
     this.#view = documents.view(keys?.id ?? null);

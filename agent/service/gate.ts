@@ -53,6 +53,10 @@ export function gateVerdict(facts: GateFacts): GateVerdict {
   if (facts.handsNeeded)
     return no(EXIT.handsNeeded, ['a rollback failed on this host: nothing is installed until it was looked at']);
   if (!facts.offline && sync === 'refused') return no(EXIT.refused, ['what the relays sent is not genuine or not fresh']);
+  if (!facts.offline && sync === 'behind')
+    return no(EXIT.unreachable, [
+      'every relay that answers has an older state than this host: what is required now is not known',
+    ]);
   if (!facts.offline && sync !== 'synced')
     return no(EXIT.unreachable, ['no relay could be asked what is required of this host now']);
   if (evaluation === null) return no(EXIT.deferred, ['nothing decides about this host yet: it waits for approval']);

@@ -51,9 +51,9 @@ export async function lookAndTell(
     now: clock.now(),
   });
   const notices = noticesOf(evaluation, trust.freshness(), controls);
-  tally.notices = notices;
-  for (const { code, about, says } of tellNotices(journal, notices, stamp, clock.now()))
-    log.warn({ code, about, says }, 'a notice of policy');
+  tally.notices = [...notices, ...tally.lagging];
+  for (const { code, about, says } of tellNotices(journal, tally.notices, stamp, clock.now()))
+    log.warn({ code, about, says }, 'a notice');
   tally.says.push(...notices.map(({ says }) => says).filter((says) => !tally.says.includes(says)));
   if (hardExpired) tally.exit ??= EXIT.refused;
   if (evaluation.next.at !== null) tally.soonest(Date.parse(evaluation.next.at));

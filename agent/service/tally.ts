@@ -28,6 +28,8 @@ export class Tally {
   readonly trail: RunStep[] = [];
   readonly runs: Ended[] = [];
   notices: readonly Notice[] | null = null;
+  /** Relays that have nothing as new as this host holds. */
+  lagging: readonly Notice[] = [];
   sync: CycleReport['sync'] = { kind: 'paused', changed: false, relay: null };
   evaluation: Evaluation | null = null;
   nextAt: number | null = null;

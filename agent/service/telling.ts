@@ -42,7 +42,7 @@ export async function tell({ agent, view, tally, boot, eager, signal }: Telling)
     outbox.seal(view.recipients);
     // A relay whose documents are refused (expired ones, say: S7) may still carry results: it cannot read or change them.
     const refused = tally.sync.kind === 'refused';
-    if (!synced && !refused) return;
+    if (!synced && !refused && tally.sync.kind !== 'behind') return;
     const places = relays.posts(eager || refused);
     const { sent, left, says } = await outbox.upload(places, clock.now(), signal, (relay) => relays.takesNoPosts(relay));
     if (sent > 0) tally.says.push(`${counted(sent, 'result')} sent`);

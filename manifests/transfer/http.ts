@@ -4,6 +4,7 @@ import { Agent, buildConnector, type Dispatcher, ProxyAgent } from 'undici';
 import { PatchferryError } from '#manifests/errors';
 import { pause } from '#manifests/platform/clock';
 import { type Guard, guard } from './guard.ts';
+import { type Addresses, turnedLookup } from './lookup.ts';
 import { fault, looksLikePage, type Origin, TRANSFER_LIMITS, type TransferLimits } from './origin.ts';
 import type { Rate } from './rate.ts';
 import { type PartTag, receive, type Stream } from './receive.ts';
@@ -19,6 +20,8 @@ export interface HttpOptions {
   /** Sent with every request (names a proxy wants, say). */
   readonly headers?: Readonly<Record<string, string>> | undefined;
   readonly limits?: Partial<TransferLimits> | undefined;
+  /** In place of the system's resolver. */
+  readonly addresses?: Addresses | undefined;
 }
 
 /** An HTTP proxy: plain requests are sent to it, https goes through it (CONNECT). */
@@ -66,8 +69,16 @@ export function httpOrigin(url: string, options: HttpOptions = {}): Origin {
   };
   /** What the other side said against this side in TLS: it comes after the handshake, and the library only tells of a closed line. */
   const alerts = { count: 0, last: undefined as Error | undefined };
+  /** Renewals until now: each begins with the next address of the name. */
+  let turns = 0;
+  const lookup = turnedLookup(() => turns, options.addresses);
   const open = (secureContext: SecureContext | undefined): Dispatcher => {
-    const secured = { timeout: limits.connectMs, allowH2: false, ...(secureContext === undefined ? {} : { secureContext }) };
+    const secured = {
+      timeout: limits.connectMs,
+      allowH2: false,
+      lookup,
+      ...(secureContext === undefined ? {} : { secureContext }),
+    };
     if (proxy === undefined || through === undefined) {
       const connector = buildConnector(secured);
       const connect: typeof connector = (to, told) =>
@@ -92,6 +103,11 @@ export function httpOrigin(url: string, options: HttpOptions = {}): Origin {
   };
   const opened = new Map<string, { readonly context: SecureContext | undefined; readonly dispatcher: Dispatcher }>();
   const leaving = new Set<Promise<void>>();
+  const leave = (dispatcher: Dispatcher) => {
+    const left = dispatcher.close();
+    leaving.add(left);
+    void left.finally(() => leaving.delete(left));
+  };
   /** The connections of a protocol; new ones when the certificates have changed, the old ones end what they are at. */
   const dispatcherOf = (protocol: string): Dispatcher => {
     const context = protocol === 'https:' ? (options.tls ?? systemTls()).context() : undefined;
@@ -99,11 +115,7 @@ export function httpOrigin(url: string, options: HttpOptions = {}): Origin {
     if (known !== undefined && known.context === context) return known.dispatcher;
     const dispatcher = open(context);
     opened.set(protocol, { context, dispatcher });
-    if (known !== undefined) {
-      const left = known.dispatcher.close();
-      leaving.add(left);
-      void left.finally(() => leaving.delete(left));
-    }
+    if (known !== undefined) leave(known.dispatcher);
     return dispatcher;
   };
 
@@ -238,6 +250,12 @@ export function httpOrigin(url: string, options: HttpOptions = {}): Origin {
       return { status: answer.status, body: await collect(answer, limits.answerBytes, where) };
     },
 
+    renew() {
+      turns += 1;
+      for (const { dispatcher } of opened.values()) leave(dispatcher);
+      opened.clear();
+    },
+
     close: async () => {
       await Promise.all([...leaving, ...[...opened.values()].map(({ dispatcher }) => dispatcher.close())]);
     },
@@ -312,7 +330,7 @@ function rangeHeaders(
 ): Record<string, string> {
   const range = { range: `bytes=${offset}-` };
   if (tag?.from === from && tag.validator !== '') return { ...range, 'if-range': tag.validator };
-  return path.endsWith(`/${sha256}`) ? range : { ...range, 'if-range': `"${sha256}"` };
+  return path.endsWith(`/${sha256}`) || path.includes(`/${sha256}.`) ? range : { ...range, 'if-range': `"${sha256}"` };
 }
 
 /** Whether a 206 is exactly what is missing of a file of `size` bytes (RFC 9110, 14.4). */

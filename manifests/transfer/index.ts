@@ -6,4 +6,5 @@ export { openOrigin } from './open.ts';
 export { type Fetcher, type Origin, type Received, TRANSFER_LIMITS, type TransferLimits, type Want } from './origin.ts';
 export { openRate, type Rate } from './rate.ts';
 export { proxyOf } from './reach.ts';
+export { forgetParts, RESUME_LIMITS, type Resuming, resuming } from './resuming.ts';
 export { inspectTls, openTls, type TlsEnd, type TlsFinding } from './tls.ts';

@@ -94,6 +94,8 @@ export interface Fetcher {
     path: string,
     options: { limitBytes: number; etag?: string | undefined; signal?: AbortSignal | undefined },
   ): Promise<Received>;
+  /** The same of a file whose hash and length are known, where it can be taken up after a cut. @throws transfer.* */
+  fetchKnown?(path: string, want: Want, options?: { signal?: AbortSignal | undefined }): Promise<Received>;
 }
 
 export interface Want {
@@ -125,6 +127,10 @@ export interface Origin extends Fetcher {
   download(path: string, want: Want, destination: string, options?: DownloadOptions): Promise<void>;
   /** Sends bytes; any status below 500 but 408 and 429 is an answer, and those that the caller says. @throws transfer.* */
   post(path: string, body: Uint8Array, options?: PostOptions): Promise<{ status: number; body: Uint8Array }>;
+  /**
+   * The next request goes over a new connection, and to the next address where the name has several: another relay may stand there.
+   */
+  renew?(): void;
   /** Closes kept connections. */
   close(): Promise<void>;
 }

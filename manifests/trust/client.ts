@@ -5,7 +5,7 @@ import { takeLock } from '#manifests/platform/lock';
 import { fault } from './faults.ts';
 import { type Freshness, freshnessOf, notedWithin } from './freshness.ts';
 import { TRUST_LIMITS, type TrustLimits } from './limits.ts';
-import { type Fetcher, type RefreshOptions, runWorkflow } from './refresh.ts';
+import { type Fetcher, fetchSigned, type RefreshOptions, runWorkflow } from './refresh.ts';
 import { type Generation, loadState, saveFloor, saveState, stampOf, statePath, type TrustState } from './state.ts';
 import { search } from './verify/search.ts';
 
@@ -208,7 +208,7 @@ async function fetchTarget(
   }
   const name = parts.pop() ?? '';
   const file = ['targets', ...parts, consistent ? `${target.sha256}.${name}` : name].join('/');
-  const got = await fetcher.fetchSmall(file, { limitBytes: target.length, signal });
+  const got = await fetchSigned(fetcher, file, target, signal);
   if (got.kind !== 'found') throw fault('target-missing', `the repository lacks ${file}`, { where: file });
   // 5.7.2: the hash and length the metadata states; anything else is other software than was signed for.
   if (got.bytes.length !== target.length || hash('sha256', got.bytes) !== target.sha256) {

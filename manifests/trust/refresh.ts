@@ -33,7 +33,26 @@ export interface Fetcher {
   fetchSmall(
     path: string,
     options: { limitBytes: number; etag?: string | undefined; signal?: AbortSignal | undefined },
-  ): Promise<{ kind: 'found'; bytes: Uint8Array; etag: string | undefined } | { kind: 'unchanged' } | { kind: 'missing' }>;
+  ): Promise<Fetched>;
+  /** The same of a file whose hash and length are signed, where it can be taken up after a cut. */
+  fetchKnown?(
+    path: string,
+    want: { sha256: string; size: number },
+    options?: { signal?: AbortSignal | undefined },
+  ): Promise<Fetched>;
+}
+
+type Fetched = { kind: 'found'; bytes: Uint8Array; etag: string | undefined } | { kind: 'unchanged' } | { kind: 'missing' };
+
+/** A file by its signed hash and length, in the way that the fetcher has for it. What comes is not checked here. */
+export function fetchSigned(
+  fetcher: Fetcher,
+  path: string,
+  { length, sha256 }: { length: number; sha256: string },
+  signal: AbortSignal | undefined,
+): Promise<Fetched> {
+  if (fetcher.fetchKnown === undefined) return fetcher.fetchSmall(path, { limitBytes: length, signal });
+  return fetcher.fetchKnown(path, { sha256, size: length }, { signal });
 }
 
 export interface RefreshOptions {
@@ -163,8 +182,17 @@ function earliestExpiry(generation: Generation): number {
   );
 }
 
-async function fetchBounded(work: Workflow, path: string, limitBytes: number, etag?: string) {
-  const got = await work.fetcher.fetchSmall(path, { limitBytes, etag, signal: work.signal });
+async function fetchBounded(
+  { fetcher, signal }: Workflow,
+  path: string,
+  limitBytes: number,
+  etag?: string,
+  named?: { length: number; sha256: string },
+) {
+  const got =
+    named === undefined
+      ? await fetcher.fetchSmall(path, { limitBytes, etag, signal })
+      : await fetchSigned(fetcher, path, named, signal);
   if (got.kind !== 'found') return got.kind;
   // 5.3.3, 5.4.1, 5.5.1, 5.6.1: endless-data attack. The fetcher stops at the limit; this holds even if one does not.
   if (got.bytes.length > limitBytes) throw fault('endless-data', `${path}: more than ${limitBytes} bytes`, { where: path });
@@ -229,7 +257,9 @@ async function fetchNamed(
   }
   const file = `${encodeURIComponent(role)}.json`;
   const path = `metadata/${root.signed.consistentSnapshot ? `${named.version}.` : ''}${file}`;
-  const got = await fetchBounded(work, path, named.length ?? limit);
+  const { length, sha256 } = named;
+  const known = length !== undefined && sha256 !== undefined;
+  const got = await fetchBounded(work, path, length ?? limit, undefined, known ? { length, sha256 } : undefined);
   if (typeof got === 'string') throw fault('missing', `the repository lacks ${path}`, { where: path });
   return got.bytes;
 }

@@ -54,6 +54,8 @@ export interface MirrorLayout {
   readonly current: string;
   /** A generation in the making; kept between attempts so that nothing is fetched twice. */
   readonly next: string;
+  /** What has arrived of signed documents that a cut has kept from being whole. */
+  readonly parts: string;
   /** Hashes that `verify` found damaged; the next sync fetches them even if nothing is new. */
   readonly damaged: string;
   /** When each payload was asked for last, and which packages agents asked for. */
@@ -68,6 +70,7 @@ export function mirrorLayout(root: string): MirrorLayout {
     generations: join(root, 'generations'),
     current: join(root, 'current'),
     next: join(root, 'generations', '.next'),
+    parts: join(root, '.documents'),
     damaged: join(root, 'damaged'),
     usage: join(root, 'usage.json'),
   };

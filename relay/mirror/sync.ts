@@ -7,7 +7,7 @@ import { readFileBounded, removeTemporaries } from '#manifests/platform/files';
 import { takeLock } from '#manifests/platform/lock';
 import type { Log } from '#manifests/platform/log';
 import { metadataPath, openPayloadStore, type PayloadStore, targetFilePath } from '#manifests/repository';
-import { type Failover, failover, type Origin } from '#manifests/transfer';
+import { type Failover, type Fetcher, failover, forgetParts, type Origin, RESUME_LIMITS, resuming } from '#manifests/transfer';
 import { openTrust, type TrustClient, trustedRoot } from '#manifests/trust';
 import { fault } from './faults.ts';
 import {
@@ -126,17 +126,22 @@ function openTrustOrSay(options: SyncOptions, pinnedRoot: Uint8Array | undefined
 }
 
 async function syncFrom(origin: Origin, trust: TrustClient, options: SyncOptions): Promise<SyncReport> {
+  const { parts } = mirrorLayout(options.mirror);
+  forgetParts(parts, RESUME_LIMITS.keptParts);
+  const from = resuming(origin, parts);
   for (let round = 1; ; round += 1) {
-    const { changed, versions } = await trust.refresh(origin, options.signal);
+    const { changed, versions } = await trust.refresh(from, options.signal);
     try {
-      return await bringHere(origin, trust, options, versions);
+      const report = await bringHere(origin, from, trust, options, versions);
+      forgetParts(parts);
+      return report;
     } catch (error) {
       // Files that are gone may mean that the upstream was published anew meanwhile; then its new state is asked for.
       if (!isFault(error, 'transfer.missing', 'trust.target-missing', 'trust.missing')) throw error;
       if (round > SYNC_LIMITS.restarts) {
         throw fault('moving', `${origin.name} changed ${round} times during one sync`, { where: origin.name, cause: error });
       }
-      const again = await trust.refresh(origin, options.signal);
+      const again = await trust.refresh(from, options.signal);
       if (!again.changed) throw error;
       options.log.info({ origin: origin.name, changed }, 'upstream changed during the sync, starting over');
     }
@@ -145,6 +150,7 @@ async function syncFrom(origin: Origin, trust: TrustClient, options: SyncOptions
 
 async function bringHere(
   origin: Origin,
+  from: Fetcher,
   trust: TrustClient,
   options: SyncOptions,
   versions: Generation['versions'],
@@ -160,7 +166,7 @@ async function bringHere(
   const store = openPayloadStore(layout.payloads);
   forgetDamaged(layout, store);
   const keep = new Set<string>();
-  const documents = await bringDocuments(origin, trust, options, layout, before, keep);
+  const documents = await bringDocuments(from, trust, options, layout, before, keep);
   const metadata = placeMetadata(trust, layout, before, keep);
   const wanted = wantedInOrder(documents, options, layout);
   const payloads = await bringPayloads(origin, store, wanted, options);
@@ -233,7 +239,7 @@ function wantedInOrder({ read, groups }: BroughtDocuments, options: SyncOptions,
 
 /** Brings every signed document into the generation in the making: from there, from the generation before, or anew. */
 async function bringDocuments(
-  origin: Origin,
+  from: Fetcher,
   trust: TrustClient,
   options: SyncOptions,
   layout: MirrorLayout,
@@ -254,7 +260,7 @@ async function bringDocuments(
       placeFile(layout.next, path, { linkTo: join(old, path) });
       return kept;
     }
-    const bytes = await trust.readTarget(target.path, origin, options.signal);
+    const bytes = await trust.readTarget(target.path, from, options.signal);
     placeFile(layout.next, path, { bytes });
     fetched += 1;
     fetchedBytes += bytes.length;

@@ -49,7 +49,11 @@ export async function startRelay(folder: string): Promise<TestRelay> {
     if (bytes === undefined) return answer(404);
     const etag = `"${createHash('sha256').update(bytes).digest('hex')}"`;
     if (request.headers['if-none-match'] === etag) return answer(304, '', { etag });
-    return answer(200, bytes, { etag, 'content-type': 'application/octet-stream' });
+    const from = Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? '')?.[1] ?? 0);
+    const condition = request.headers['if-range'];
+    if (from === 0 || from >= bytes.length || (condition !== undefined && condition !== etag))
+      return answer(200, bytes, { etag, 'content-type': 'application/octet-stream' });
+    return answer(206, bytes.subarray(from), { etag, 'content-range': `bytes ${from}-${bytes.length - 1}/${bytes.length}` });
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as AddressInfo;
