@@ -48,6 +48,10 @@ test('what an older state is called: a lag of one that never gave what is held, 
   for (const where of ['snapshot.json as named by timestamp.json', 'targets.json as named by snapshot.json', 'snapshot.json']) {
     assert.equal(judge(gave(3, true), HOUR, rollbackOf(where)), 'refused', `S5 ${where}: no lag makes that`);
   }
+  const missing = (where: string) => new PatchferryError('trust.missing', { exit: EXIT.refused, next: '' }, 'lacks', { where });
+  assert.equal(judge(gave(4, true), HOUR, missing('metadata/9.snapshot.json')), 'behind', 'one of several lacks it');
+  assert.equal(judge(gave(4), HOUR, missing('metadata/9.snapshot.json')), 'refused', 'one alone has to have it');
+  assert.equal(judge(gave(4, true), HOUR, missing('metadata/timestamp.json')), 'refused', 'nothing is there at all');
   const record = recordOf({ ...NO_MEMORY, relays: { r: { failures: 0, served: undefined } as never } }, 'r');
   assert.equal(record.severalAt, null, 'a record of an earlier version');
 });

@@ -15,6 +15,8 @@ export const BEHIND_LIMITS = {
   severalMs: 7 * 24 * 3_600_000,
 } as const;
 
+export const TIMESTAMP = 'metadata/timestamp.json';
+
 /** Whether a relay's timestamp, genuinely signed, is of an older version than one that was seen before (5.4.3). */
 export function isOlder(error: PatchferryError): boolean {
   return isFault(error, 'trust.rollback') && error.where === 'timestamp.json';
@@ -39,7 +41,8 @@ export function judgeOlder(
 ): 'behind' | 'refused' {
   const record = recordOf(memory, relay);
   const several = isSeveral(record, now);
-  const mixed = several && isFault(error, 'trust.missing', 'trust.target-missing');
+  // What a newer timestamp names can be lacking at one of several; a timestamp lacks at none that has anything.
+  const mixed = several && isFault(error, 'trust.missing', 'trust.target-missing') && error.where !== TIMESTAMP;
   if ((!isOlder(error) && !mixed) || held.expired) return 'refused';
   const { behindSince } = record;
   if (behindSince !== null && behindSince <= now && now - behindSince >= BEHIND_LIMITS.alarmMs) return 'refused';

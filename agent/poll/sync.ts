@@ -6,7 +6,7 @@ import type { PayloadStore } from '#manifests/repository';
 import { type ContentRef, canonicalJson, type DocumentKind, type DocumentOf, decodeDocument } from '#manifests/schema';
 import type { Fetcher, Origin, Resuming } from '#manifests/transfer';
 import type { TrustClient } from '#manifests/trust';
-import { BEHIND_LIMITS, isOlder } from './behind.ts';
+import { BEHIND_LIMITS, isOlder, TIMESTAMP } from './behind.ts';
 import {
   ACKS_PATH,
   ANSWERS_PATH,
@@ -124,8 +124,6 @@ function newestTimestamp(trust: TrustClient): number {
   if (bytes === undefined) return 0;
   return (JSON.parse(Buffer.from(bytes).toString('utf8')) as { signed: { version: number } }).signed.version;
 }
-
-const TIMESTAMP = 'metadata/timestamp.json';
 
 /**
  * The same origin, asked with patience: a file that is signed for and not there is asked for again elsewhere, one after the other so

@@ -206,6 +206,39 @@ describe('refused: a named error, the host unchanged, the last good state kept',
     assert.ok(alerts.includes('trust.rollback'), alerts.join());
   });
 
+  test('S5 a name that several relays stand behind, all an older state for now: a notice, no refusal, no rest, and nothing older', async () => {
+    const old = fs.readFileSync(join(host.publisher.repository, 'metadata/timestamp.json'));
+    await host.publish({ releases: [ONE] });
+    await host.agent(['once']);
+    const picture = pictureOf(host);
+    {
+      using journal = host.journal();
+      const memory = JSON.parse(journal.meta('relays') ?? '') as { relays: Record<string, object> };
+      const relays = Object.entries(memory.relays).map(
+        ([name, record]) => [name, { ...record, severalAt: Date.now() }] as const,
+      );
+      journal.setMeta('relays', JSON.stringify({ ...memory, relays: Object.fromEntries(relays) }));
+    }
+    host.relay.tamper = (path, bytes) => (path === 'metadata/timestamp.json' ? old : bytes);
+    for (let times = 0; times < 2; times += 1) {
+      const lagging = await host.agent(['once']);
+      assert.notEqual(lagging.code, 5, lagging.out + lagging.err);
+      assert.match(lagging.out, /poll\.relay-behind: this relay is behind/);
+    }
+    assert.equal(pictureOf(host), picture);
+    const { lastCycle, notices, relayUse } = JSON.parse((await host.agent(['status', '--json'])).out) as {
+      lastCycle: { sync: string };
+      notices: { code: string }[];
+      relayUse: { relays: { restsUntil: string | null }[] };
+    };
+    assert.equal(lastCycle.sync, 'behind');
+    assert.ok(notices.some(({ code }) => code === 'poll.relay-behind'));
+    assert.ok(relayUse.relays.every(({ restsUntil }) => restsUntil === null));
+    host.relay.tamper = (_path, bytes) => bytes;
+    const gone = await host.agent(['once']);
+    assert.doesNotMatch(gone.out, /relay-behind/);
+  });
+
   test('a relay that serves another repository', async () => {
     const picture = pictureOf(host);
     const other = await makeHost();
