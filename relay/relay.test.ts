@@ -96,7 +96,7 @@ test('S33 a sync killed at writes, renames, links and flushes all along its way:
     assert.ok(generation?.number === 1 || generation?.number === 2, `${point}: a whole generation is served`);
     seen.add(generation.number);
     // What is served is complete: each signed file and each payload it needs.
-    const check = await verifyMirror({ ...folders, trust: counting.stateDir + '/trust', lock: fresh('lock'), now: Date.now });
+    const check = await verifyMirror({ ...folders, trust: counting.stateDir + '/trust', now: Date.now });
     assert.deepEqual(check.bad, [], `${point}`);
     const again = await cli('sync', ...flags, ...foldersFlags(place));
     assert.ok(again.exit === 0 || again.exit === 3, `${point}: ${again.err}`);

@@ -5,7 +5,6 @@ import { type Clock, systemClock } from '#manifests/platform/clock';
 import { takeLock } from '#manifests/platform/lock';
 import type { Log } from '#manifests/platform/log';
 import { hashInPath } from '#manifests/repository';
-import { decodeDocument, type Roster } from '#manifests/schema';
 import { type Failover, failover, type Origin, openOrigin } from '#manifests/transfer';
 import { envelopeHash } from '#manifests/trust';
 import { openAsked, watchDropFolder } from './courier/index.ts';
@@ -26,14 +25,15 @@ import {
   currentGeneration,
   type Here,
   mirrorLayout,
+  openLeisure,
   openPreStage,
   openPull,
-  readCurrentTarget,
   STAGE_LIMITS,
   type SyncReport,
   syncMirror,
 } from './mirror/index.ts';
 import { openAlarm, retryMs } from './retry.ts';
+import { rosterSource } from './roster.ts';
 import { type ServeLimits, startServer } from './serve/index.ts';
 import { foldersOf, quotaBytesOf, type RelaySettings, serveRatesOf } from './settings.ts';
 import { openSite, relayKeys } from './site/index.ts';
@@ -58,6 +58,8 @@ export interface RunningRelay {
   /** Syncs now; undefined when another process is at it. Never throws: failures are logged and kept in the status. */
   sync(): Promise<SyncReport | undefined>;
   forward(): Promise<ForwardReport>;
+  /** Looks again at what is held, as far as it is due. Never throws. */
+  verify(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -67,6 +69,8 @@ export interface RunOptions {
   /** In [0, 1). */
   readonly random?: () => number;
   readonly limits?: Partial<ServeLimits>;
+  /** Waits in work at leisure; the system's otherwise. */
+  readonly pause?: (milliseconds: number, signal: AbortSignal) => Promise<void>;
 }
 
 /** The next moment a sync is due, by how the last one ended. Pure. */
@@ -117,6 +121,7 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
   const site = openSite({
     folders,
     rebootLeases: settings.rebootLeases,
+    verifyEveryDays: settings.verifyEveryDays,
     site: settings.site,
     keys,
     spool,
@@ -161,9 +166,23 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
     },
   });
 
+  const leisure = openLeisure({
+    mirror: folders.mirror,
+    trust: folders.trust,
+    everyDays: settings.verifyEveryDays,
+    clock,
+    log,
+    signal,
+    onRotten: () => repair(),
+    pull: (sha256) => payloads.pull(sha256),
+    ...(options.pause === undefined ? {} : { pause: options.pause }),
+  });
+
   let syncAt = 0;
+  let repairWanted = false;
   let syncing: Promise<SyncReport | undefined> | undefined;
   const sync = () => {
+    if (syncing === undefined) repairWanted = false;
     syncing ??= syncOnce(
       settings,
       { clock, log, signal, payloadsNow: line.payloadsNow, here, makeRoom: () => payloads.makeRoom() },
@@ -177,7 +196,7 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
       .finally(() => {
         syncing = undefined;
         const now = clock.monotonic();
-        syncAt = nextSyncAt(now, readStatus(folders.status).failuresInARow, settings.syncEvery, random());
+        syncAt = repairWanted ? now : nextSyncAt(now, readStatus(folders.status).failuresInARow, settings.syncEvery, random());
         syncAlarm.set(syncAt - now);
       });
     return syncing;
@@ -224,6 +243,13 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
   const syncAlarm = openAlarm(syncIfDue);
   const forwardAlarm = openAlarm(forwardIfDue);
 
+  /** What is rotten is asked for at once, or when the sync under way has ended. */
+  function repair(): void {
+    repairWanted = true;
+    syncAt = clock.monotonic();
+    if (syncing === undefined) syncIfDue();
+  }
+
   const asked = openAsked(folders.courier, folders.mirror);
   const drop = watchDropFolder(settings, { log, signal });
 
@@ -263,6 +289,7 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
         syncIfDue();
         if (syncing === undefined && clock.monotonic() >= stageAt) void stage();
         forwardIfDue();
+        void leisure.look();
       },
       { suppressMissedWarning: true },
     ); // a missed tick is made up for by the next one
@@ -276,6 +303,7 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
       url: server.url,
       sync,
       forward,
+      verify: () => leisure.look(),
       async stop() {
         stopping.abort(new Error('the relay is stopping'));
         await ticks.destroy();
@@ -285,7 +313,7 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
         forwardAlarm.cancel();
         await server.close();
         site.close();
-        await Promise.allSettled([syncing, forwarding, drop.idle(), staging.idle(), site.idle()]);
+        await Promise.allSettled([syncing, forwarding, drop.idle(), staging.idle(), site.idle(), leisure.close()]);
         await payloads.close();
         await spool.close().catch((error: Error) => log.error({ error: error.message }, 'the spool could not be flushed'));
         await Promise.allSettled([...origins, ...hops, ...siblings, ...siblingOrigins].map((each) => each.close()));
@@ -346,34 +374,6 @@ async function syncOnce(
     log.error({ code: isFault(error) ? error.code : 'bug', reason: (error as Error).message }, 'sync failed');
     return undefined;
   }
-}
-
-/** The roster of the current generation, decoded once for each that comes. */
-function rosterSource(mirror: string, log: Log): () => Roster | undefined {
-  const layout = mirrorLayout(mirror);
-  const PATH = 'roster/roster.json.zst';
-  let known: { generation: number; sha256: string; roster: Roster } | undefined;
-  let checkedAt = Number.NEGATIVE_INFINITY;
-  return () => {
-    const now = performance.now();
-    if (now - checkedAt < 200) return known?.roster;
-    checkedAt = now;
-    try {
-      const generation = currentGeneration(layout);
-      if (generation === undefined || generation.number === known?.generation) return known?.roster;
-      const sha256 = generation.targets.find(({ path }) => path === PATH)?.sha256;
-      if (sha256 === undefined) return known?.roster;
-      if (sha256 === known?.sha256) known = { ...known, generation: generation.number };
-      else {
-        const bytes = readCurrentTarget(layout, generation, PATH);
-        if (bytes !== undefined)
-          known = { generation: generation.number, sha256, roster: decodeDocument('roster', bytes, PATH) };
-      }
-    } catch (error) {
-      log.error({ reason: (error as Error).message }, 'the roster cannot be read');
-    }
-    return known?.roster;
-  };
 }
 
 function healthOf(folders: ReturnType<typeof foldersOf>, waiting: object): { ok: boolean } & Record<string, unknown> {

@@ -34,6 +34,8 @@ export const relaySettings = z.strictObject({
   payloads: z.enum(PAYLOAD_CHOICES).default('approved'),
   /** Products whose payloads are kept here; without, all. Signed documents always come whole. */
   products: list(name, 1_000).default([]),
+  /** Days within which everything that is held is hashed anew while the relay runs; 0 never. */
+  verifyEveryDays: z.int().min(0).max(3_650).default(30),
   /** MiB that payloads may take; without, as much as there is. */
   quotaMiB: z.int().min(1).max(100_000_000).optional(),
   /** Hours before a window opens from which on what its hosts will need is brought here, whatever `payloads` says; 0 never. */

@@ -39,13 +39,16 @@ export interface PayloadStore {
   ): Promise<'present' | 'fetched'>;
   /** Where a download in the making lies (on the store's own file system). */
   partialPath(sha256: string): string;
-  /** Every payload here, in no order. */
-  list(): Iterable<{ sha256: string; size: number }>;
+  /** Every payload here, in order of hash. @param after only those behind this hash */
+  list(after?: string): Iterable<{ sha256: string; size: number }>;
   /** Reads a payload again; false when it is absent or its bytes are not what its name says. */
   verify(sha256: string, size?: number): Promise<boolean>;
   /** Deletes a payload and what there is of a download of it. */
   remove(sha256: string): void;
 }
+
+/** Bytes of a file that are read and hashed at a time. */
+const PIECE_BYTES = 1024 * 1024;
 
 /** Downloads of this process, by their part. */
 const underWay = new Map<string, Promise<unknown>>();
@@ -120,12 +123,12 @@ export function openPayloadStore(folder: string): PayloadStore {
       }
     },
 
-    *list() {
+    *list(after = '') {
       const root = join(folder, 'sha256');
-      for (const prefix of namesIn(root)) {
-        if (!/^[0-9a-f]{2}$/.test(prefix)) continue;
-        for (const name of namesIn(join(root, prefix))) {
-          if (!/^[0-9a-f]{64}$/.test(name) || !name.startsWith(prefix)) continue;
+      for (const prefix of namesIn(root).toSorted()) {
+        if (!/^[0-9a-f]{2}$/.test(prefix) || prefix < after.slice(0, 2)) continue;
+        for (const name of namesIn(join(root, prefix)).toSorted()) {
+          if (!/^[0-9a-f]{64}$/.test(name) || !name.startsWith(prefix) || name <= after) continue;
           const facts = fs.statSync(join(root, prefix, name), { throwIfNoEntry: false });
           if (facts?.isFile() === true) yield { sha256: name, size: facts.size };
         }
@@ -133,12 +136,8 @@ export function openPayloadStore(folder: string): PayloadStore {
     },
 
     async verify(sha256, size) {
-      const path = pathOf(sha256);
-      const facts = fs.statSync(path, { throwIfNoEntry: false });
-      if (facts === undefined || (size !== undefined && facts.size !== size)) return false;
-      const hash = createHash('sha256');
-      for await (const chunk of fs.createReadStream(path, { highWaterMark: 1024 * 1024 })) hash.update(chunk as Buffer);
-      return hash.digest('hex') === sha256;
+      const found = await hashOfFile(pathOf(sha256));
+      return found?.sha256 === sha256 && (size === undefined || found.size === size);
     },
 
     remove(sha256) {
@@ -147,6 +146,39 @@ export function openPayloadStore(folder: string): PayloadStore {
       for (const name of [partial, `${partial}.part`, `${partial}.part.from`]) fs.rmSync(name, { force: true });
     },
   };
+}
+
+/**
+ * SHA-256 and size of a file, read a piece at a time; undefined when there is none.
+ * @param options.onPiece awaited after each piece: how many bytes it had; whoever paces a reading waits there
+ */
+export async function hashOfFile(
+  path: string,
+  options: { pieceBytes?: number; onPiece?: (bytes: number) => unknown } = {},
+): Promise<{ sha256: string; size: number } | undefined> {
+  let handle: fs.promises.FileHandle;
+  try {
+    handle = await fs.promises.open(path, 'r');
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw cause;
+  }
+  try {
+    const hash = createHash('sha256');
+    const { size: expected } = await handle.stat();
+    const piece = Buffer.allocUnsafe(Math.max(1, Math.min(options.pieceBytes ?? PIECE_BYTES, expected + 1)));
+    let size = 0;
+    for (;;) {
+      const { bytesRead } = await handle.read(piece, 0, piece.length, size);
+      if (bytesRead === 0) break;
+      hash.update(piece.subarray(0, bytesRead));
+      size += bytesRead;
+      await options.onPiece?.(bytesRead);
+    }
+    return { sha256: hash.digest('hex'), size };
+  } finally {
+    await handle.close();
+  }
 }
 
 async function writeChecked(path: string, sha256: string, size: number, chunks: AsyncIterable<Uint8Array>): Promise<void> {

@@ -13,7 +13,7 @@ export const doctor: CommandSpec = {
   examples: [{ line: 'patchferry-relay doctor', says: 'exit 0: all is well; exit 1: something needs a look' }],
   async run(context) {
     const settings = settingsOf(context);
-    const facts = gatherFacts({ folders: foldersOf(settings), site: settings.site, clock: systemClock });
+    const facts = gatherFacts({ ...settings, folders: foldersOf(settings), clock: systemClock });
     const { tls, upstreamTls } = settings;
     const served = { cert: tls?.cert, key: tls?.key, ca: tls?.clientCa };
     const checks = await examine(facts, {

@@ -116,7 +116,7 @@ export const haltList: CommandSpec = {
   examples: [{ line: 'patchferry-relay halt list', says: 'exit 0: nothing stops now; exit 1: something does' }],
   run(context) {
     const settings = settingsOf(context);
-    const { siteHalts } = gatherFacts({ folders: foldersOf(settings), site: settings.site, clock: systemClock });
+    const { siteHalts } = gatherFacts({ ...settings, folders: foldersOf(settings), clock: systemClock });
     const lines = siteHalts.flatMap(({ site, name: of, state, by, stops, groups, signedAt, reason, says }) => [
       `${HALT_STATES[state]}: ${site}/${of} (${by === 'fuse' ? 'by the fuse' : 'by hand'}) stops ${stops.join(', ')} of ${groups.length === 0 ? 'every host' : groups.join(', ')} since ${signedAt}: ${reason}`,
       ...(says === '' ? [] : [`  ${says}`]),

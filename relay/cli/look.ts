@@ -8,7 +8,7 @@ import { openPayloadStore } from '#manifests/repository';
 import { openTrust } from '#manifests/trust';
 import { collectGarbage, currentGeneration, mirrorLayout, readStaging, summaryOf, verifyMirror } from '../mirror/index.ts';
 import { foldersOf, settingsOf } from '../settings.ts';
-import { concernsOf, gatherFacts, renderSite } from '../site/index.ts';
+import { concernsOf, gatherFacts, renderSite, verifiedText } from '../site/index.ts';
 import { readStatus } from '../status.ts';
 
 export const status: CommandSpec = {
@@ -23,7 +23,7 @@ export const status: CommandSpec = {
     const settings = settingsOf(context);
     const folders = foldersOf(settings);
     const { html } = context.options;
-    const facts = gatherFacts({ folders, site: settings.site, clock: systemClock });
+    const facts = gatherFacts({ folders, site: settings.site, verifyEveryDays: settings.verifyEveryDays, clock: systemClock });
     if (typeof html === 'string') writeFileAtomic(html, renderSite(facts));
     const dropped = facts.gaps.reduce((sum, { results }) => sum + results, 0);
     const generation = currentGeneration(mirrorLayout(folders.mirror));
@@ -52,6 +52,7 @@ export const status: CommandSpec = {
           `fuse:       ${rollout}: ${state.failures} of ${state.reports} hosts failed (allowed ${limit})${facts.fuseSays === '' ? '' : `; ${facts.fuseSays}`}`,
       ),
       ...(dropped > 0 ? [`dropped:    ${dropped} results for want of room`] : []),
+      `verified:   ${verifiedText(facts.checked)}`,
       ...(staging?.openings ?? []).map(
         ({ group, window, opensAt, payloads, here }) =>
           `staged:     ${here} of ${payloads} payloads for ${group}, window ${window} at ${opensAt}`,
@@ -73,6 +74,7 @@ export const status: CommandSpec = {
         failures: last.failures,
         failuresInARow: last.failuresInARow,
         waiting,
+        verified: facts.checked,
         staging,
         fuses: facts.fuses,
         siteHalts: facts.siteHalts,

@@ -4,7 +4,7 @@ import * as fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { readFileBounded, syncFolder, writeFileAtomic } from '#manifests/platform/files';
-import { hashInPath, targetFilePath } from '#manifests/repository';
+import { hashInPath, metadataPath, targetFilePath } from '#manifests/repository';
 import { count, moment, name, relativePath, sha256, sha256Of } from '#manifests/schema';
 import { fault } from './faults.ts';
 import { PAYLOAD_CHOICES } from './wanted.ts';
@@ -56,8 +56,10 @@ export interface MirrorLayout {
   readonly next: string;
   /** What has arrived of signed documents that a cut has kept from being whole. */
   readonly parts: string;
-  /** Hashes that `verify` found damaged; the next sync fetches them even if nothing is new. */
+  /** Is there when something was found damaged: the next sync looks after everything even if nothing is new. Hashes of payloads. */
   readonly damaged: string;
+  /** How far the last looks at everything got, what they found, and what came of it. */
+  readonly checked: string;
   /** When each payload was asked for last, and which packages agents asked for. */
   readonly usage: string;
 }
@@ -72,6 +74,7 @@ export function mirrorLayout(root: string): MirrorLayout {
     next: join(root, 'generations', '.next'),
     parts: join(root, '.documents'),
     damaged: join(root, 'damaged'),
+    checked: join(root, 'checked.json'),
     usage: join(root, 'usage.json'),
   };
 }
@@ -168,6 +171,22 @@ function flushFolders(folder: string): void {
     if (entry.isDirectory()) flushFolders(join(folder, entry.name));
   }
   syncFolder(folder);
+}
+
+/** Removes generations before the current one that have lost a signed file: they are not served, and would keep garbage for ever. */
+export function dropBroken(layout: MirrorLayout, current: number): void {
+  for (const number of generationNumbers(layout)) {
+    const folder = join(layout.generations, String(number));
+    const record = number < current ? readRecord(folder) : undefined;
+    if (record === undefined) continue;
+    const whole = signedPathsOf(record).every((path) => fs.existsSync(join(folder, path)));
+    if (!whole) fs.rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Paths of a generation's own signed files. */
+export function signedPathsOf({ metadata, targets }: Generation): string[] {
+  return [...metadata.map(metadataPath), ...targets.map(({ path, sha256 }) => targetFilePath(path, sha256))];
 }
 
 /** Removes from the generation in the making whatever does not belong to it (left by an earlier attempt). */

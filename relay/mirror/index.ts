@@ -1,4 +1,5 @@
 // The mirror: a verified copy of an upstream repository, kept in generations that are switched at once.
+export { type CheckedView, viewChecked } from './checked.ts';
 export { collectGarbage, type GarbageReport } from './garbage.ts';
 export {
   currentGeneration,
@@ -9,6 +10,7 @@ export {
   readCurrentTarget,
   summaryOf,
 } from './generations.ts';
+export { openLeisure } from './leisure.ts';
 export type { Here } from './openings.ts';
 export { openPreStage, readStaging, STAGE_LIMITS, type Staging } from './prestage.ts';
 export { openPull, type Pull, type Pulled } from './pull.ts';

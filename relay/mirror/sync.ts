@@ -3,16 +3,19 @@ import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { isFault } from '#manifests/errors';
 import { type Clock, utcSeconds } from '#manifests/platform/clock';
-import { readFileBounded, removeTemporaries } from '#manifests/platform/files';
+import { readFileBounded } from '#manifests/platform/files';
 import { takeLock } from '#manifests/platform/lock';
 import type { Log } from '#manifests/platform/log';
 import { metadataPath, openPayloadStore, type PayloadStore, targetFilePath } from '#manifests/repository';
 import { type Failover, type Fetcher, failover, forgetParts, type Origin, RESUME_LIMITS, resuming } from '#manifests/transfer';
 import { openTrust, type TrustClient, trustedRoot } from '#manifests/trust';
+import { type BringOptions, bringPayloads } from './bring.ts';
+import { settleChecked } from './checked.ts';
 import { fault } from './faults.ts';
 import {
   checkedBytes,
   currentGeneration,
+  dropBroken,
   type Generation,
   generationNumbers,
   type MirrorLayout,
@@ -30,18 +33,16 @@ export const SYNC_LIMITS = {
   rootBytes: 512 * 1024,
   /** Times a sync starts over because the upstream was published anew under it. */
   restarts: 3,
-  /** Payloads fetched at the same time. */
-  parallelPayloads: 3,
+  /** Bytes of the list of payloads that were found damaged. */
+  damagedBytes: 64 * 1024 * 1024,
 } as const;
 
-export interface SyncOptions {
+export interface SyncOptions extends BringOptions {
   /** The mirror's folder. */
   readonly mirror: string;
   /** Where the trusted metadata is kept. */
   readonly trust: string;
   readonly lock: string;
-  /** In order of preference. */
-  readonly origins: readonly Origin[];
   /** The same origins with a memory of which one rests, from one sync to the next; without, none has failed yet. */
   readonly upstream?: Failover | undefined;
   /** Path of the root.json that the publisher handed over; needed for the first sync. */
@@ -49,18 +50,12 @@ export interface SyncOptions {
   readonly payloads: PayloadChoice;
   /** Products whose payloads are wanted; none means all. */
   readonly products?: readonly string[] | undefined;
-  /** Bytes that payloads may take; what goes beyond is left to be asked for. */
-  readonly quotaBytes?: number | undefined;
-  /** Whether payloads may come at this moment; those that may not wait for a later sync. */
-  readonly payloadsNow?: (() => boolean) | undefined;
   /** Whose windows say in which order payloads come; without, they come in no particular one. */
   readonly here?: (() => Here) | undefined;
   readonly clock: Clock;
   readonly log: Log;
-  readonly signal?: AbortSignal | undefined;
   /** Looks for payloads again even when the signed state is the one that is here: a bundle may bring nothing but payloads. */
   readonly anew?: boolean | undefined;
-  readonly onProgress?: ((doneBytes: number, totalBytes: number) => void) | undefined;
 }
 
 export interface SyncReport {
@@ -164,7 +159,8 @@ async function bringHere(
 
   fs.mkdirSync(layout.next, { recursive: true });
   const store = openPayloadStore(layout.payloads);
-  forgetDamaged(layout, store);
+  const beganAt = options.clock.now();
+  const damaged = await forgetDamaged(layout, store);
   const keep = new Set<string>();
   const documents = await bringDocuments(from, trust, options, layout, before, keep);
   const metadata = placeMetadata(trust, layout, before, keep);
@@ -194,7 +190,11 @@ async function bringHere(
   };
   options.signal?.throwIfAborted();
   switchTo(layout, record);
-  fs.rmSync(layout.damaged, { force: true });
+  if (damaged !== undefined) dropBroken(layout, record.number);
+  // What was found damaged meanwhile is the next sync's.
+  if (damaged !== undefined && damagedList(layout) === damaged) fs.rmSync(layout.damaged, { force: true });
+  const { absentHashes: absent, lacking } = payloads;
+  settleChecked(layout, { beganAt, now: options.clock.now(), absent, lacking: new Set(lacking) });
   options.log.info(
     { generation: record.number, from: origin.name, ...versions, absent: payloads.absent, waiting: payloads.waiting },
     'new generation',
@@ -322,116 +322,15 @@ function carryOver(layout: MirrorLayout, before: Generation, keep: Set<string>):
   }
 }
 
-interface Brought {
-  fetched: number;
-  fetchedBytes: number;
-  bytesHere: number;
-  absent: number;
-  waiting: number;
-  overQuota: number;
-  readonly lacking: string[];
+/** Payloads that were found damaged and are here all the same (a power cut brought them back) go. @returns the list */
+async function forgetDamaged(layout: MirrorLayout, store: PayloadStore): Promise<string | undefined> {
+  const list = damagedList(layout);
+  for (const line of list?.split('\n') ?? [])
+    if (/^[0-9a-f]{64}$/.test(line) && !(await store.verify(line))) store.remove(line);
+  return list;
 }
 
-async function bringPayloads(
-  origin: Origin,
-  store: PayloadStore,
-  wanted: readonly WantedPayload[],
-  options: SyncOptions,
-): Promise<Brought> {
-  removeTemporaries(join(store.folder, '.partial'));
-  const counts: Brought = {
-    fetched: 0,
-    fetchedBytes: 0,
-    bytesHere: wanted.reduce((sum, { size }) => sum + size, 0),
-    absent: 0,
-    waiting: 0,
-    overQuota: 0,
-    lacking: [],
-  };
-  const without = ({ sha256, size }: WantedPayload, why: 'absent' | 'waiting' | 'overQuota') => {
-    counts[why] += 1;
-    counts.bytesHere -= size;
-    counts.lacking.push(sha256);
-  };
-  const isHere = ({ sha256, size }: WantedPayload) => store.has(sha256, size);
-  const here = new Set(wanted.filter(isHere));
-  let room = (options.quotaBytes ?? Number.POSITIVE_INFINITY) - [...here].reduce((sum, { size }) => sum + size, 0);
-  const missing: WantedPayload[] = [];
-  for (const payload of wanted) {
-    if (here.has(payload)) continue;
-    if (payload.required || payload.size <= room) {
-      room -= payload.size;
-      missing.push(payload);
-    } else without(payload, 'overQuota');
-  }
-  const total = missing.reduce((sum, { size }) => sum + size, 0);
-  const failed = new AbortController();
-  /** Ends downloads, not the sync, when an hour begins in which no payloads come; their parts are taken up later. */
-  const notNow = new AbortController();
-  const mayCome = () => {
-    if (options.payloadsNow?.() === false) notNow.abort(new Error('no payloads at this hour'));
-    return !notNow.signal.aborted;
-  };
-  const onBytes = (bytes: number) => {
-    counts.fetchedBytes += bytes;
-    options.onProgress?.(counts.fetchedBytes, total);
-    mayCome();
-  };
-  const queue = missing.values();
-  const signal = AbortSignal.any([failed.signal, notNow.signal, ...(options.signal === undefined ? [] : [options.signal])]);
-  const worker = async () => {
-    for (const payload of queue) {
-      if (failed.signal.aborted || options.signal?.aborted === true) return;
-      try {
-        if (!mayCome()) throw notNow.signal.reason;
-        await fetchFromAny([origin, ...options.origins.filter((other) => other !== origin)], store, payload, {
-          onBytes,
-          signal,
-        });
-        counts.fetched += 1;
-      } catch (error) {
-        if (!payload.required && isFault(error, 'transfer.missing')) without(payload, 'absent');
-        else if (error === notNow.signal.reason) without(payload, 'waiting');
-        else {
-          failed.abort(error);
-          throw error;
-        }
-      }
-    }
-  };
-  const ends = await Promise.allSettled(Array.from({ length: SYNC_LIMITS.parallelPayloads }, worker));
-  options.signal?.throwIfAborted();
-  const broken = ends.find((end) => end.status === 'rejected');
-  if (broken !== undefined) throw failed.signal.reason as Error;
-  counts.lacking.sort();
-  return counts;
-}
-
-/** A payload is the same bytes wherever it lies: what one upstream lacks is asked of the others. @throws transfer.* of the first */
-async function fetchFromAny(
-  origins: readonly Origin[],
-  store: PayloadStore,
-  payload: WantedPayload,
-  options: { onBytes(bytes: number): void; signal: AbortSignal },
-): Promise<void> {
-  let first: unknown;
-  for (const origin of origins) {
-    try {
-      await store.fetch(origin, payload, options);
-      return;
-    } catch (error) {
-      first ??= error;
-      if (!isFault(error, 'transfer.missing')) break;
-    }
-  }
-  throw first;
-}
-
-/** Payloads that `verify` found damaged are dropped, so that they are fetched again. */
-function forgetDamaged(layout: MirrorLayout, store: PayloadStore): void {
-  const list = readFileBounded(layout.damaged, 64 * 1024 * 1024);
-  if (list === undefined) return;
-  for (const line of Buffer.from(list).toString('utf8').split('\n')) {
-    if (/^[0-9a-f]{64}$/.test(line)) store.remove(line);
-  }
+function damagedList(layout: MirrorLayout): string | undefined {
+  const bytes = readFileBounded(layout.damaged, SYNC_LIMITS.damagedBytes);
+  return bytes === undefined ? undefined : Buffer.from(bytes).toString('latin1');
 }

@@ -32,6 +32,7 @@ export function isServed(path: string): boolean {
 /** @param root the mirror's folder, in which `current` is a link to a generation. @param monotonic milliseconds */
 export function openTree(root: string, limits: ServeLimits, monotonic: () => number): Tree {
   let generation: string | undefined;
+  let withdrawnAt: number | undefined;
   let lookedAt = Number.NEGATIVE_INFINITY;
   let entries = new Map<string, Entry>();
   let inMemory = 0;
@@ -41,8 +42,11 @@ export function openTree(root: string, limits: ServeLimits, monotonic: () => num
     if (now - lookedAt < limits.generationMs) return generation;
     lookedAt = now;
     const found = readLink(join(root, 'current'));
-    if (found !== generation) {
+    // A file that was found rotten and is gone must not be served from memory either.
+    const withdrawn = fs.statSync(join(root, 'damaged'), { throwIfNoEntry: false })?.size;
+    if (found !== generation || withdrawn !== withdrawnAt) {
       generation = found;
+      withdrawnAt = withdrawn;
       entries = new Map();
       inMemory = 0;
     }

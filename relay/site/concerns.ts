@@ -3,9 +3,10 @@ import { ageText, countText, momentText, several } from '#manifests/page';
 import { formatBytes } from '#manifests/platform/progress';
 import type { SiteFacts, SiteHost } from './facts.ts';
 import { CONCERNS } from './limits.ts';
+import { rotConcerns } from './rot.ts';
 
 export interface Concern {
-  /** disk, mirror, upstream, expiry, clock, roster, spool, fuse, staging, leases, hosts */
+  /** disk, mirror, rot, upstream, expiry, clock, roster, spool, fuse, staging, leases, hosts */
   readonly about: string;
   /** `bad`: something does not work now. */
   readonly level: 'old' | 'bad';
@@ -25,6 +26,7 @@ export function concernsOf(facts: SiteFacts): Concern[] {
   return [
     ...disk(facts),
     ...mirror(facts),
+    ...rotConcerns(facts),
     ...fresh(facts, at),
     ...roster(facts, at),
     ...spool(facts, at),

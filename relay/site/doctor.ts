@@ -19,6 +19,7 @@ const DOCTOR_LIMITS = { timestampBytes: 64 * 1024, timeoutMs: 20_000, health: 64
 const ABOUT: Readonly<Record<string, string>> = {
   disk: 'there is room',
   mirror: 'a generation is served',
+  rot: 'what is held is whole, as far as it was looked at, and that is not overdue',
   upstream: 'the last sync succeeded',
   expiry: 'the metadata is fresh',
   clock: 'the clock agrees with what signatures prove',

@@ -7,7 +7,15 @@ import { type Clock, utcSeconds } from '#manifests/platform/clock';
 import type { RelayGap } from '#manifests/schema';
 import { type Freshness, openTrust } from '#manifests/trust';
 import { filesIn, type Unplaced, viewInbox } from '../inbox/index.ts';
-import { currentGeneration, generationNumbers, mirrorLayout, readStaging, type Staging } from '../mirror/index.ts';
+import {
+  type CheckedView,
+  currentGeneration,
+  generationNumbers,
+  mirrorLayout,
+  readStaging,
+  type Staging,
+  viewChecked,
+} from '../mirror/index.ts';
 import { inForce, openRecordStore } from '../records/index.ts';
 import type { RelayFolders } from '../settings.ts';
 import { type RelayStatus, readStatus } from '../status.ts';
@@ -108,6 +116,8 @@ export interface SiteFacts {
   readonly siblings: readonly Pick<SiblingCursor, 'sibling' | 'failing'>[];
   /** Results that relays had to drop, by the relay that did; newest first. */
   readonly gaps: readonly (RelayGap & { readonly title: string; readonly own: boolean | null })[];
+  /** Looks at everything that is held, and what they found rotten. */
+  readonly checked: CheckedView;
   /** Payloads brought ahead of windows; null before the first look. */
   readonly staging: Staging | null;
 }
@@ -115,6 +125,8 @@ export interface SiteFacts {
 export interface GatherOptions {
   readonly folders: RelayFolders;
   readonly clock: Clock;
+  /** Days within which everything that is held is looked at again; 0: never. */
+  readonly verifyEveryDays: number;
   /** Name of this site, and the signing key of this relay where it is known. */
   readonly site?: string | undefined;
   readonly signKey?: string | undefined;
@@ -212,6 +224,7 @@ export function gatherFacts({ folders, site, signKey, clock, ...given }: GatherO
     fuseSays: fuse.says,
     siblings: fuse.siblings.map(({ sibling, failing }) => ({ sibling, failing })),
     gaps: gaps.map(({ key, gap }) => ({ ...gap, title: roster?.get(gap.agent)?.title ?? gap.agent, own: isOwn(key) })),
+    checked: viewChecked(layout, given.verifyEveryDays, now),
     staging: readStaging(folders.staging),
     stops: documents.stops().filter((stop) => !isOver(stop, now)),
   };

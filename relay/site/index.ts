@@ -9,4 +9,5 @@ export { relayKeys } from './keys.ts';
 export { HALT_STATES } from './local.ts';
 export { noteFetchedByHand } from './observed.ts';
 export { renderSite } from './page.ts';
+export { verifiedText } from './rot.ts';
 export { openSite, type Site } from './service.ts';

@@ -60,6 +60,8 @@ export const CONCERNS = {
   rosterDays: 60,
   /** Hours before a window opens for which something is lacking. */
   stagingHours: 2,
+  /** Rotten files that are named in one sentence. */
+  rotNames: 5,
   /** Hours before the hard expiry. */
   expiryHours: 48,
 } as const;

@@ -17,6 +17,7 @@ import { concernsOf, evidenceAge } from './concerns.ts';
 import type { SiteFacts, SiteHost } from './facts.ts';
 import { CONCERNS } from './limits.ts';
 import { fusePart, gapPart, stagingPart } from './local.ts';
+import { verifiedText } from './rot.ts';
 
 /** Where the page is served. */
 export const PAGE_PATHS = ['/site/', '/site'] as const;
@@ -220,6 +221,7 @@ ${
 }
 ${fact('Generations on disk', generations.length === 0 ? 'none' : generations.join(', '))}
 ${fact('Last sync tried', momentText(status.lastSync))}
+${fact('Looked at anew', verifiedText(facts.checked))}
 ${fact('Roster signed', momentText(facts.rosterSignedAt))}
 ${disks.map(({ name, folder, freeBytes, sizeBytes }) => fact(`Disk of ${name}`, html`${formatBytes(freeBytes)} free of ${formatBytes(sizeBytes)}<span class="mild">${folder}</span>`))}
 ${fact('Inbox', `${formatBytes(facts.waiting.bytes)} in ${several(facts.waiting.results, 'result')}, ${several(facts.waiting.enrolments, 'enrolment')}, ${countText(facts.waiting.refused)} refused`)}

@@ -49,6 +49,8 @@ export interface Site {
 export interface SiteOptions {
   readonly folders: RelayFolders;
   readonly rebootLeases: LeaseChoice;
+  /** Days within which everything that is held is looked at again; 0: never. */
+  readonly verifyEveryDays: number;
   /** Name of this site. */
   readonly site?: string | undefined;
   readonly keys: RelayKeys;
@@ -159,6 +161,7 @@ export function openSite(options: SiteOptions): Site {
       site,
       signKey: keys.sign.publicKey,
       clock,
+      verifyEveryDays: options.verifyEveryDays,
       documents,
       observed: observer.now(),
       leases: store.held(),

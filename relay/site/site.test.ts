@@ -340,7 +340,7 @@ test('/readyz: 503 with its reasons before the first sync; concerns of each kind
   assert.equal((await fetch(`${relay.url}/site/`)).status, 200);
   parseMetrics(await (await fetch(`${relay.url}/metrics`)).text());
   const folders = foldersOf(site.settings);
-  const all = gatherFacts({ folders, clock });
+  const all = gatherFacts({ folders, clock, verifyEveryDays: 30 });
   const facts: SiteFacts = { ...all, hosts: [], siteHalts: [], staging: null };
   const about = (over: Partial<SiteFacts>) =>
     concernsOf({ ...facts, ...over }).map((concern) => `${concern.about} ${concern.level}`);
