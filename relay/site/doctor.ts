@@ -19,7 +19,7 @@ const DOCTOR_LIMITS = { timestampBytes: 64 * 1024, timeoutMs: 20_000, health: 64
 const ABOUT: Readonly<Record<string, string>> = {
   disk: 'there is room',
   mirror: 'a generation is served',
-  rot: 'what is held is whole, as far as it was looked at, and that is not overdue',
+  rot: 'what was looked at is whole or has come back, and the next look at all of it is not overdue',
   upstream: 'the last sync succeeded',
   expiry: 'the metadata is fresh',
   clock: 'the clock agrees with what signatures prove',
@@ -70,8 +70,9 @@ export async function examine(facts: SiteFacts, options: DoctorOptions): Promise
 }
 
 /** Before the first sync nobody knows how old the metadata is, or what the clock is worth: nothing is said of it. */
-function isKnown(name: string, { generation, status, staging }: SiteFacts): boolean {
+function isKnown(name: string, { generation, status, staging, checked }: SiteFacts): boolean {
   if (name === 'upstream') return status.lastSync !== null;
+  if (name === 'rot') return checked.last !== null || checked.progress !== null;
   if (name === 'staging') return staging !== null;
   return generation !== null || !['expiry', 'clock', 'roster', 'hosts'].includes(name);
 }
