@@ -2,6 +2,8 @@
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import type { Launched } from '#manifests/platform/process';
+import { Holdings, nameOf } from '../hosts/holdings.ts';
+import { isDebianRoot } from '../setup/debian.ts';
 import { command, service, until } from './components.ts';
 
 export interface RelayPlan {
@@ -19,6 +21,8 @@ export class FleetRelay {
   readonly log: string;
   readonly #config: string;
   #running: Launched | undefined;
+  /** So that a relay does not outlive a test that is killed. */
+  #holdings: Holdings | undefined;
 
   constructor(plan: RelayPlan, port: number) {
     this.folder = plan.folder;
@@ -45,7 +49,9 @@ export class FleetRelay {
 
   /** Starts serving and waits until it answers. */
   async start(): Promise<void> {
+    if (isDebianRoot()) this.#holdings ??= await Holdings.open();
     this.#running = await service('relay', ['run', '--config', this.#config], this.log);
+    this.#holdings?.add('machines', nameOf(this.#running.pid));
     await until('the relay to answer', 60, async () => {
       const answer = await fetch(`${this.url}/healthz`).catch(() => undefined);
       return answer?.ok ? true : undefined;
@@ -56,5 +62,7 @@ export class FleetRelay {
     this.#running?.kill(signal);
     await this.#running?.ended;
     this.#running = undefined;
+    await this.#holdings?.close();
+    this.#holdings = undefined;
   }
 }

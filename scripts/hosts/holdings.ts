@@ -15,7 +15,7 @@ const GONE_MS = 20_000;
 
 /** In the order in which they are given back. */
 const KINDS = ['machines', 'namespaces', 'links', 'mounts', 'folders'] as const;
-/** Machines are processes (`nameOf`) that run a whole host; the rest are names and paths. */
+/** Machines are processes (`nameOf`) that run a whole host or a service; the rest are names and paths. */
 export type Held = (typeof KINDS)[number];
 
 export const REGISTER = '/run/patchferry-labs';

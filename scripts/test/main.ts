@@ -2,6 +2,7 @@
 // Usage: npm test [-- [--unit | --hosts] [PATH …]]; --update-golden rewrites golden files, --keep-durations the table of how long
 // files take.
 import * as fs from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join, relative, resolve } from 'node:path';
 import { run as runTests } from 'node:test';
 import { spec } from 'node:test/reporters';
@@ -15,8 +16,11 @@ const FOLDERS = ['manifests', 'publisher', 'relay', 'agent', 'scripts'];
 
 /** One file may take this long before it is stopped and counted as failed, in milliseconds. */
 const FILE_TIMEOUT_MS = { unit: 300_000, host: 900_000 } as const;
-/** Files that run at the same time: on two processors one of them computes while another waits for a thin line or a boot. */
-const AT_ONCE = { unit: 2, host: 2 } as const;
+/**
+ * Files that run at the same time: one more than there are processors, since a file often waits for a process, a boot or a thin
+ * line. Labs take a gigabyte of memory each, so that of these there are never many.
+ */
+const AT_ONCE = { unit: availableParallelism() + 1, host: Math.min(4, availableParallelism() + 1) } as const;
 
 interface Counts {
   passed: number;
