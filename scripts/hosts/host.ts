@@ -143,6 +143,15 @@ export class TestHost {
   /** Takes the line down as a pulled cable does, or up again. */
   async line(state: 'down' | 'up'): Promise<void> {
     await runOrThrow('ip', ['link', 'set', this.#link, state], { timeoutMs: COMMAND_MS });
+    // The kernel tells the far end a moment later (its link watch, at most once a second); until then nothing gets through.
+    const inside = ['-n', this.#namespace, '-o', 'link', 'show', 'dev', 'line0'];
+    const until = performance.now() + COMMAND_MS;
+    for (;;) {
+      const { stdout } = await runOrThrow('ip', inside, { timeoutMs: COMMAND_MS });
+      if (/ state UP /.test(stdout) === (state === 'up')) return;
+      if (performance.now() > until) throw new Error(`the line of ${this.name} does not go ${state}: ${stdout}`);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
   }
 
   /** Bytes that went over the line since the host was made. */

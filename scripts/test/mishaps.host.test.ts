@@ -76,7 +76,8 @@ describe('network gone and clock jump on a real host', { skip }, () => {
     assert.match(await agent.must(['status'], [0]), /^full (?:waits for payloads, until|installs at the next cycle)/);
     await host.line('up');
     await host.thin(null);
-    assert.equal((await once()).code, 0);
+    const whole = await once();
+    assert.equal(whole.code, 0, whole.stdout + whole.stderr);
     assert.ok(page().includes('2.0.0'));
     const size = fs.statSync(join(full.folder, 'shop/2.0.0/shop.tar.gz')).size;
     const took = host.traffic().down - began;
