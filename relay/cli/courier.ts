@@ -108,7 +108,8 @@ export const exportCommand: CommandSpec = {
 
 export const courierKey: CommandSpec = {
   name: 'courier key',
-  summary: 'the card of this site (name and public keys), made on first use; the publisher takes it with `bundle site add`',
+  summary:
+    'the card of this site (name and public keys), made on first use; the publisher takes it with `bundle site add`, and with `site add --relay` so that it may halt',
   examples: [{ line: 'patchferry-relay courier key --site ward-7', says: 'one line; it holds nothing secret' }],
   async run(context) {
     const settings = settingsOf(context);
