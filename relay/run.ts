@@ -57,6 +57,7 @@ export interface RunningRelay {
   readonly url: string;
   /** Syncs now; undefined when another process is at it. Never throws: failures are logged and kept in the status. */
   sync(): Promise<SyncReport | undefined>;
+  /** Brings on all that is here now: a round that began before is followed by another. Never throws. */
   forward(): Promise<ForwardReport>;
   /** Looks again at what is held, as far as it is due. Never throws. */
   verify(): Promise<void>;
@@ -211,7 +212,17 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
   let forwardAt = 0;
   let forwardFailures = 0;
   let forwarding: Promise<ForwardReport> | undefined;
+  let following: Promise<ForwardReport> | undefined;
+  /** What came after the round under way began is brought on by the next one. */
   const forward = () => {
+    if (forwarding === undefined) return forwardRound();
+    following ??= forwarding.then(() => {
+      following = undefined;
+      return forwardRound();
+    });
+    return following;
+  };
+  const forwardRound = () => {
     forwarding ??= forwardAll(spool, ledger, hops, { log, signal })
       .then((report) => {
         forwardFailures = report.waiting === 0 ? 0 : forwardFailures + 1;
@@ -239,7 +250,7 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
 
   /** What is due between two ticks is done then; a tick makes up for what a machine that slept has missed. */
   const syncIfDue = () => void (origins.length > 0 && !signal.aborted && clock.monotonic() >= syncAt && sync());
-  const forwardIfDue = () => void (hops.length > 0 && !signal.aborted && clock.monotonic() >= forwardAt && forward());
+  const forwardIfDue = () => void (hops.length > 0 && !signal.aborted && clock.monotonic() >= forwardAt && forwardRound());
   const syncAlarm = openAlarm(syncIfDue);
   const forwardAlarm = openAlarm(forwardIfDue);
 
@@ -313,7 +324,7 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
         forwardAlarm.cancel();
         await server.close();
         site.close();
-        await Promise.allSettled([syncing, forwarding, drop.idle(), staging.idle(), site.idle(), leisure.close()]);
+        await Promise.allSettled([syncing, forwarding, following, drop.idle(), staging.idle(), site.idle(), leisure.close()]);
         await payloads.close();
         await spool.close().catch((error: Error) => log.error({ error: error.message }, 'the spool could not be flushed'));
         await Promise.allSettled([...origins, ...hops, ...siblings, ...siblingOrigins].map((each) => each.close()));

@@ -2,7 +2,7 @@
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { readSettings } from '#manifests/platform/settings';
-import { labels, line, lineFields, name, proxySettings, tlsFiles } from '#manifests/schema';
+import { labels, line, lineFields, name, proxySettings, reachablePlace, tlsFiles } from '#manifests/schema';
 import { readEnrolment } from '../outbox/index.ts';
 import { RELAY_CHOICES } from '../poll/index.ts';
 
@@ -11,7 +11,7 @@ const path = z.string().min(1).max(1_024);
 
 const agentSettings = z.strictObject({
   /** In the order in which they are asked: `http(s)://…`, or a folder that holds a repository. */
-  relays: z.array(line(1_000)).max(20).default([]),
+  relays: z.array(reachablePlace).max(20).default([]),
   /** Whether a relay that was measured to be much faster goes before those that stand before it in the list. */
   relayChoice: z.enum(RELAY_CHOICES).default('measured'),
   /** The only CAs accepted of relays, and this host's own certificate towards them; the system's CAs otherwise. */

@@ -15,7 +15,7 @@ const PROJECT = resolve(import.meta.dirname, '../..');
 const FOLDERS = ['manifests', 'publisher', 'relay', 'agent', 'scripts'];
 
 /** One file may take this long before it is stopped and counted as failed, in milliseconds. */
-const FILE_TIMEOUT_MS = { unit: 300_000, host: 900_000 } as const;
+const FILE_TIMEOUT_MS = { unit: 300_000, host: 1_500_000 } as const;
 /**
  * Files that run at the same time: one more than there are processors, since a file often waits for a process, a boot or a thin
  * line. Labs take a gigabyte of memory each, so that of these there are never many.

@@ -249,7 +249,7 @@ describe('a fleet on a bad network', { skip }, () => {
     assert.equal(now.stored, wanted, 'each is stored once');
     const dropped = report.dropped.reduce((sum, { results }) => sum + results, 0);
     assert.ok(dropped > 0, 'the inbox was full');
-    t.diagnostic(`${wanted} results, ${dropped} of them dropped on the way and told again`);
+    t.diagnostic(`${wanted} results; ${dropped} times one was dropped for want of room and told again`);
     for (const { gaps, forks } of report.chains) assert.deepEqual([gaps, forks], [[], []]);
 
     // The acknowledgement finds its way down, and the hosts let go of what they kept.
