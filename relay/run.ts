@@ -1,17 +1,16 @@
 // A running relay: serves, syncs now and then, takes results in and brings them on. Stops gracefully.
 import { schedule } from 'node-cron';
-import { isFault } from '#manifests/errors';
 import { type Clock, systemClock } from '#manifests/platform/clock';
 import { takeLock } from '#manifests/platform/lock';
 import type { Log } from '#manifests/platform/log';
 import { hashInPath } from '#manifests/repository';
-import { type Failover, failover, type Origin, openOrigin } from '#manifests/transfer';
+import { failover, openOrigin } from '#manifests/transfer';
 import { envelopeHash } from '#manifests/trust';
 import { openAsked, watchDropFolder } from './courier/index.ts';
+import { openForwarding } from './forwarding.ts';
 import {
   BATCH_LIMITS,
   type ForwardReport,
-  forwardAll,
   INBOX_LIMITS,
   openHop,
   openInbox,
@@ -21,23 +20,21 @@ import {
 } from './inbox/index.ts';
 import { counted, openLine } from './line.ts';
 import {
-  collectGarbage,
   currentGeneration,
-  type Here,
   mirrorLayout,
   openLeisure,
   openPreStage,
   openPull,
   STAGE_LIMITS,
   type SyncReport,
-  syncMirror,
 } from './mirror/index.ts';
 import { openAlarm, retryMs } from './retry.ts';
 import { rosterSource } from './roster.ts';
 import { type ServeLimits, startServer } from './serve/index.ts';
 import { foldersOf, quotaBytesOf, type RelaySettings, serveRatesOf } from './settings.ts';
 import { openSite, relayKeys } from './site/index.ts';
-import { noteSync, readStatus } from './status.ts';
+import { readStatus } from './status.ts';
+import { syncOnce } from './syncing.ts';
 
 export const RUN_LIMITS = {
   /** The ticks of the clock; what is due is decided at each of them. */
@@ -46,9 +43,6 @@ export const RUN_LIMITS = {
   dropTick: '*/3 * * * * *',
   /** A sync comes up to this share of `syncEvery` later, so that relays do not come all at once. */
   jitterShare: 0.2,
-  /** Milliseconds until it is looked whether something waits to be forwarded, when nothing came; the longest after failures. */
-  forwardEveryMs: 15_000,
-  longestForwardRetryMs: 600_000,
   /** Milliseconds from an item's arrival to its being forwarded, so that several go together. */
   gatherMs: 200,
 } as const;
@@ -118,7 +112,7 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
   const siblingOrigins = settings.siblings
     .filter((place) => /^https?:/i.test(place))
     .map((place) => openOrigin(place, line.origin));
-  const soon = debounce(RUN_LIMITS.gatherMs, () => void forward());
+  const soon = debounce(RUN_LIMITS.gatherMs, () => void forwarding.all());
   const site = openSite({
     folders,
     rebootLeases: settings.rebootLeases,
@@ -209,50 +203,20 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
     await staging.look();
   };
 
-  let forwardAt = 0;
-  let forwardFailures = 0;
-  let forwarding: Promise<ForwardReport> | undefined;
-  let following: Promise<ForwardReport> | undefined;
-  /** What came after the round under way began is brought on by the next one. */
-  const forward = () => {
-    if (forwarding === undefined) return forwardRound();
-    following ??= forwarding.then(() => {
-      following = undefined;
-      return forwardRound();
-    });
-    return following;
-  };
-  const forwardRound = () => {
-    forwarding ??= forwardAll(spool, ledger, hops, { log, signal })
-      .then((report) => {
-        forwardFailures = report.waiting === 0 ? 0 : forwardFailures + 1;
-        site.passedOn(report.delivered);
-        if (report.waiting > 0) log.warn({ waiting: report.waiting, reasons: report.reasons }, 'results wait to be forwarded');
-        else if (report.delivered > 0) log.info({ delivered: report.delivered }, 'results forwarded');
-        return report;
-      })
-      .catch((error: Error) => {
-        forwardFailures += 1;
-        if (!signal.aborted) log.error({ error: error.message }, 'forwarding failed');
-        return { delivered: 0, waiting: 0, refused: 0, reasons: [error.message] };
-      })
-      .finally(() => {
-        const wait =
-          forwardFailures === 0
-            ? RUN_LIMITS.forwardEveryMs
-            : retryMs(forwardFailures, RUN_LIMITS.longestForwardRetryMs, random());
-        forwardAt = clock.monotonic() + wait;
-        forwarding = undefined;
-        forwardAlarm.set(wait);
-      });
-    return forwarding;
-  };
+  const forwarding = openForwarding({
+    spool,
+    ledger,
+    hops,
+    clock,
+    log,
+    signal,
+    random,
+    onPassedOn: (items) => site.passedOn(items),
+  });
 
   /** What is due between two ticks is done then; a tick makes up for what a machine that slept has missed. */
   const syncIfDue = () => void (origins.length > 0 && !signal.aborted && clock.monotonic() >= syncAt && sync());
-  const forwardIfDue = () => void (hops.length > 0 && !signal.aborted && clock.monotonic() >= forwardAt && forwardRound());
   const syncAlarm = openAlarm(syncIfDue);
-  const forwardAlarm = openAlarm(forwardIfDue);
 
   /** What is rotten is asked for at once, or when the sync under way has ended. */
   function repair(): void {
@@ -299,7 +263,7 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
         site.tick();
         syncIfDue();
         if (syncing === undefined && clock.monotonic() >= stageAt) void stage();
-        forwardIfDue();
+        forwarding.ifDue();
         void leisure.look();
       },
       { suppressMissedWarning: true },
@@ -309,11 +273,11 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
         ? undefined
         : schedule(RUN_LIMITS.dropTick, () => void drop.look(), { suppressMissedWarning: true });
     if (origins.length > 0) void sync();
-    void forward();
+    void forwarding.all();
     return {
       url: server.url,
       sync,
-      forward,
+      forward: () => forwarding.all(),
       verify: () => leisure.look(),
       async stop() {
         stopping.abort(new Error('the relay is stopping'));
@@ -321,10 +285,10 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
         await dropTicks?.destroy();
         soon.cancel();
         syncAlarm.cancel();
-        forwardAlarm.cancel();
+        forwarding.cancel();
         await server.close();
         site.close();
-        await Promise.allSettled([syncing, forwarding, following, drop.idle(), staging.idle(), site.idle(), leisure.close()]);
+        await Promise.allSettled([syncing, forwarding.idle(), drop.idle(), staging.idle(), site.idle(), leisure.close()]);
         await payloads.close();
         await spool.close().catch((error: Error) => log.error({ error: error.message }, 'the spool could not be flushed'));
         await Promise.allSettled([...origins, ...hops, ...siblings, ...siblingOrigins].map((each) => each.close()));
@@ -334,56 +298,6 @@ export async function startRelay(settings: RelaySettings, options: RunOptions): 
   } catch (error) {
     lock.release();
     throw error;
-  }
-}
-
-/** One sync with its end noted; afterwards what nobody needs any more is removed. */
-async function syncOnce(
-  settings: RelaySettings,
-  {
-    clock,
-    log,
-    signal,
-    payloadsNow,
-    here,
-    makeRoom,
-  }: { clock: Clock; log: Log; signal: AbortSignal; payloadsNow: () => boolean; here: () => Here; makeRoom: () => unknown },
-  origins: readonly Origin[],
-  upstream: Failover,
-): Promise<SyncReport | undefined> {
-  const folders = foldersOf(settings);
-  try {
-    const report = await syncMirror({
-      ...folders,
-      origins,
-      upstream,
-      pinnedRoot: settings.upstreamRoot,
-      payloads: settings.payloads,
-      products: settings.products,
-      quotaBytes: quotaBytesOf(settings),
-      payloadsNow,
-      here,
-      clock,
-      log,
-      signal,
-    });
-    noteSync(folders.status, clock.now(), report);
-    for (const failure of report.failures) log.warn(failure, 'an upstream was passed over');
-    if (report.changed) {
-      const gone = collectGarbage({ mirror: folders.mirror, lock: folders.lock, dryRun: false });
-      if (gone.payloads > 0) log.info({ payloads: gone.payloads, bytes: gone.bytes }, 'removed what nothing names any more');
-      makeRoom();
-    }
-    return report;
-  } catch (error) {
-    if (signal.aborted) return undefined;
-    if (isFault(error, 'lock.held')) {
-      log.info({ reason: error.message }, 'another process is syncing');
-      return undefined;
-    }
-    noteSync(folders.status, clock.now(), { error });
-    log.error({ code: isFault(error) ? error.code : 'bug', reason: (error as Error).message }, 'sync failed');
-    return undefined;
   }
 }
 
