@@ -1,4 +1,5 @@
 // TLS, mutual TLS, rates, and nginx in front of a real relay: the same client code reads all of them.
+
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -11,6 +12,7 @@ import { after, test } from 'node:test';
 import * as tls from 'node:tls';
 import { isFault } from '#manifests/errors';
 import { silentLog } from '#manifests/platform/log';
+import { freePort } from '#manifests/platform/testing/free-port';
 import { openPayloadStore, payloadPath } from '#manifests/repository';
 import type { TlsFiles } from '#manifests/schema';
 import { httpOrigin, openTls } from '#manifests/transfer';
@@ -173,14 +175,6 @@ const hasNginx = (() => {
     return false;
   }
 })();
-
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await new Promise((done) => server.once('listening', done));
-  const { port } = server.address() as net.AddressInfo;
-  await new Promise((done) => server.close(done));
-  return port;
-}
 
 /** Starts nginx with a server block in a folder of its own. */
 async function startNginx(block: string, port: number): Promise<ChildProcess> {

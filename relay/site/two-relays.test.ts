@@ -1,12 +1,13 @@
 // Two relay processes of a site without upstream, with hosts that report to one or the other: failures count together, a kill
 // forgets none, and one that was down learns what it missed.
+
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import * as fs from 'node:fs';
-import { createServer } from 'node:net';
 import * as os from 'node:os';
 import { join, resolve } from 'node:path';
 import { after, test } from 'node:test';
+import { freePort } from '#manifests/platform/testing/free-port';
 import { decodePlain, type SiteHalt } from '#manifests/schema';
 import { openRecord } from '#manifests/trust';
 import { foldersOf } from '../settings.ts';
@@ -33,15 +34,6 @@ async function until<T>(what: () => Promise<T | undefined> | T | undefined): Pro
     assert.ok(tries < 1_500, 'it never came');
     await new Promise((done) => void setTimeout(done, 20));
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((done) => void server.listen(0, '127.0.0.1', done));
-  const address = server.address();
-  await new Promise((done) => void server.close(done));
-  assert.ok(address !== null && typeof address !== 'string');
-  return address.port;
 }
 
 test('9.8 S26 two relay processes of one site: one failure at each is two of the site; over a kill, and with one of them down', async () => {

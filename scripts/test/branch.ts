@@ -1,7 +1,6 @@
 // A publisher, relays and hosts in folders, for tests of what lies between them: real programs over real connections of loopback,
 // own software as patches.
 import * as fs from 'node:fs';
-import * as net from 'node:net';
 import { join, resolve } from 'node:path';
 import { runCommandLine } from '#manifests/platform/cli';
 import { silentLog } from '#manifests/platform/log';
@@ -52,15 +51,6 @@ export interface Branch {
   release(version: string, content?: Uint8Array): Promise<void>;
   /** Ends relays that run and removes everything. */
   close(): Promise<void>;
-}
-
-/** A port of loopback, or of another address of ours, that nobody has at this moment. */
-export async function freePort(host = '127.0.0.1'): Promise<number> {
-  const server = net.createServer().listen(0, host);
-  await new Promise((done) => server.once('listening', done));
-  const { port } = server.address() as net.AddressInfo;
-  await new Promise((done) => server.close(done));
-  return port;
 }
 
 const AGENT = resolve(import.meta.dirname, '../../agent/main.ts');

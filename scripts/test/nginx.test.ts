@@ -5,12 +5,12 @@ import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { silentLog } from '#manifests/platform/log';
+import { freePort } from '#manifests/platform/testing/free-port';
 import { makeHost, type TestHost } from '../../agent/service/testing/host.ts';
 import { startRelay } from '../../relay/run.ts';
 import { nginxConfig } from '../../relay/serve/index.ts';
 import { foldersOf, relaySettings } from '../../relay/settings.ts';
 import { until } from '../fleet/index.ts';
-import { freePort } from './branch.ts';
 import { hasNginx, openNginx } from './web-server.ts';
 
 const closing: (() => unknown)[] = [];

@@ -1,15 +1,17 @@
 // Two relays behind one name, request by request in turn (nginx): enrolment, polls, a payload that goes on at the other one, results at
 // either, duplicates known where they meet; one that lags behind; one that is gone.
+
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { freePort } from '#manifests/platform/testing/free-port';
 import { payloadPath } from '#manifests/repository';
 import { httpOrigin } from '#manifests/transfer';
 import type { RunningRelay } from '../../relay/run.ts';
 import { until } from '../fleet/index.ts';
-import { type Branch, type BranchHost, type BranchRelay, freePort, openBranch } from './branch.ts';
+import { type Branch, type BranchHost, type BranchRelay, openBranch } from './branch.ts';
 import { hasNginx, openNginx } from './web-server.ts';
 
 const skip = (await hasNginx()) ? false : 'nginx is not installed here';

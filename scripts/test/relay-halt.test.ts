@@ -1,8 +1,10 @@
 // A site that is halted by hand at one of its relays: real relays, two at the site and one above, a real agent, a real publisher.
+
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { freePort } from '#manifests/platform/testing/free-port';
 import type { RunningRelay } from '../../relay/run.ts';
-import { type Branch, type BranchHost, type BranchRelay, freePort, openBranch } from './branch.ts';
+import { type Branch, type BranchHost, type BranchRelay, openBranch } from './branch.ts';
 
 describe('a site is halted by hand at its relay', () => {
   let branch: Branch;

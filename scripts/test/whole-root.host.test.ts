@@ -7,12 +7,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { pause } from '#manifests/platform/clock';
+import { freePort } from '#manifests/platform/testing/free-port';
 import type { RunBody } from '#manifests/schema';
 import { keptBinary } from '../build/kept.ts';
 import { FleetPublisher, FleetRelay, HostAgent } from '../fleet/index.ts';
 import { debianMirrors, Lab, type TestHost } from '../hosts/index.ts';
 import { isDebianRoot } from '../setup/debian.ts';
-import { freePort } from './branch.ts';
 
 const skip = isDebianRoot() ? false : 'needs root on Debian';
 

@@ -1,8 +1,9 @@
 // For tests: a real object store with an S3 interface on loopback, OpenStack Swift from Debian's packages, in a folder of its own.
+
 import * as fs from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { run, runOrThrow } from '#manifests/platform/process';
+import { freePort } from '#manifests/platform/testing/free-port';
 import { fault as uploadFault } from '../faults.ts';
 import { EMPTY_SHA256, encodedPath, signedHeaders } from '../sigv4.ts';
 
@@ -18,15 +19,6 @@ export interface ObjectStore {
 const PATIENT = 'conn_timeout = 20\nnode_timeout = 60\n';
 
 const PROGRAMS = ['account', 'container', 'object', 'proxy'] as const;
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
-  const address = server.address();
-  await new Promise((done) => server.close(done));
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  return address.port;
-}
 
 /** @param folder does not exist yet; must be on a file system with extended attributes */
 export async function startSwift(folder: string): Promise<ObjectStore> {

@@ -1,9 +1,11 @@
 // What the benchmark of the relay is made of: processes to measure, nginx beside it, envelopes in bulk, a line that counts and cuts.
+
 import { createPrivateKey, hash, type KeyObject, sign } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as net from 'node:net';
 import { dirname, join, resolve } from 'node:path';
 import { run } from '#manifests/platform/process';
+import { freePort } from '#manifests/platform/testing/free-port';
 import { nginxConfig } from '../../../relay/serve/index.ts';
 import type { TestAgent } from '../../../relay/testing/repository.ts';
 import { type LoadReport, packRequests } from './load.ts';
@@ -60,14 +62,6 @@ function holderOf(lock: string): number {
     if (match?.[1] !== undefined) return Number(match[1]);
   }
   return 0;
-}
-
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await new Promise((done) => server.once('listening', done));
-  const { port } = server.address() as net.AddressInfo;
-  await new Promise((done) => server.close(done));
-  return port;
 }
 
 /** nginx, one worker, with the configuration that the relay prints; undefined where it is not installed. */
