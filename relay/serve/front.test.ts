@@ -1,5 +1,4 @@
 // TLS, mutual TLS, rates, and nginx in front of a real relay: the same client code reads all of them.
-
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';

@@ -1,6 +1,5 @@
 // Two relay processes of a site without upstream, with hosts that report to one or the other: failures count together, a kill
 // forgets none, and one that was down learns what it missed.
-
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import * as fs from 'node:fs';

@@ -1,6 +1,5 @@
 // Two relays behind one name, request by request in turn (nginx): enrolment, polls, a payload that goes on at the other one, results at
 // either, duplicates known where they meet; one that lags behind; one that is gone.
-
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import * as fs from 'node:fs';

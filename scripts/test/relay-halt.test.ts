@@ -1,5 +1,4 @@
 // A site that is halted by hand at one of its relays: real relays, two at the site and one above, a real agent, a real publisher.
-
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { freePort } from '#manifests/platform/testing/free-port';

@@ -1,5 +1,4 @@
 // For tests: a real object store with an S3 interface on loopback, OpenStack Swift from Debian's packages, in a folder of its own.
-
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { run, runOrThrow } from '#manifests/platform/process';

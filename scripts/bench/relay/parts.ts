@@ -1,5 +1,4 @@
 // What the benchmark of the relay is made of: processes to measure, nginx beside it, envelopes in bulk, a line that counts and cuts.
-
 import { createPrivateKey, hash, type KeyObject, sign } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as net from 'node:net';
