@@ -3,6 +3,7 @@ import { createPrivateKey, hash, type KeyObject, sign } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as net from 'node:net';
 import { dirname, join, resolve } from 'node:path';
+import { pause } from '#manifests/platform/clock';
 import { run } from '#manifests/platform/process';
 import { freePort } from '#manifests/platform/testing/free-port';
 import { nginxConfig } from '../../../relay/serve/index.ts';
@@ -84,17 +85,28 @@ export async function startNginx(folder: string, mirror: string, relay: string):
     () => undefined,
   );
   void ended.finally(() => (over = true)).catch(() => undefined);
-  for (let up = false; !up; ) {
+  // It answers before it writes its number and before it has a worker: all three are waited for.
+  for (;;) {
     if (over) throw new Error('nginx ended');
-    up = await new Promise<boolean>((answer) => {
-      const socket = net.connect(port, '127.0.0.1', () => answer(true));
-      socket.once('error', () => answer(false));
-      socket.end();
-    });
+    const worker = workerOf(join(folder, 'nginx.pid'));
+    if (worker !== undefined && (await answers(port))) return { url: `http://127.0.0.1:${port}`, pid: worker, stop };
+    await pause(20);
   }
-  const master = fs.readFileSync(join(folder, 'nginx.pid'), 'utf8').trim();
-  const [worker] = fs.readFileSync(`/proc/${master}/task/${master}/children`, 'latin1').split(' ');
-  return { url: `http://127.0.0.1:${port}`, pid: Number(worker), stop };
+}
+
+function workerOf(pidFile: string): number | undefined {
+  const master = fs.existsSync(pidFile) ? fs.readFileSync(pidFile, 'utf8').trim() : '';
+  if (master === '') return undefined;
+  const [worker = ''] = fs.readFileSync(`/proc/${master}/task/${master}/children`, 'latin1').split(' ');
+  return worker === '' ? undefined : Number(worker);
+}
+
+function answers(port: number): Promise<boolean> {
+  return new Promise((answer) => {
+    const socket = net.connect(port, '127.0.0.1', () => answer(true));
+    socket.once('error', () => answer(false));
+    socket.end();
+  });
 }
 
 /** Runs the load generator as a process of its own. @param seconds undefined sends each request once */
