@@ -1,5 +1,5 @@
 // What a cycle comes to: what happened, when it goes on by itself, and the exit code. Its parts write into it.
-import type { Evaluation } from '#manifests/decide';
+import { counted, type Evaluation } from '#manifests/decide';
 import { EXIT, type ExitCode } from '#manifests/errors';
 import { utcSeconds } from '#manifests/platform/clock';
 import { isRefusal, type SyncOutcome } from '../poll/index.ts';
@@ -70,7 +70,7 @@ export class Tally {
     noteRun(this.#agent.journal);
     const { body, outcome } = ended;
     const why = body.error === null ? '' : `: ${body.error.code}: ${oneLine(body.error.message, 300)}`;
-    this.says.push(`run ${body.run.slice(0, 8)} ${outcome} (${body.patches.length} patches)${why}`);
+    this.says.push(`run ${body.run.slice(0, 8)} ${outcome} (${counted(body.patches.length, 'patch', 'patches')})${why}`);
     if (outcome === 'rolled-back') this.exit = EXIT.rolledBack;
     else if (outcome === 'rollback-failed') this.exit = EXIT.handsNeeded;
     else if (outcome !== 'committed') {

@@ -185,7 +185,7 @@ function stopped({ siteHalts, fuses, fuseSays, siblings }: SiteFacts): Concern[]
       ({ site, name, by, reason, endsAt }): Concern => ({
         about: 'fuse',
         level: 'old',
-        says: `site ${site} is halted ${by === 'fuse' ? 'by the fuse' : 'by hand'} (${name}) until ${endsAt ?? 'it is lifted'} at the latest: ${reason}`,
+        says: `site ${site} is halted ${by === 'fuse' ? 'by the fuse' : 'by hand'} (${name}) until ${endsAt === null ? 'it is lifted' : `${momentText(endsAt)} at the latest`}: ${reason}`,
         next: `${by === 'fuse' ? 'Look at the hosts that failed; the' : 'The'} publisher lifts it before (publisher site lift ${site} ${name}).`,
       }),
     );

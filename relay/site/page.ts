@@ -127,9 +127,12 @@ function hostTable(facts: SiteFacts, at: number): Markup {
     facts.hosts.toSorted((a, b) => weight(a) - weight(b)),
     'host',
   );
+  /** Hosts of one title are told apart by the beginning of their ids. */
+  const namesakes = Map.groupBy(facts.hosts, ({ title }) => title);
   const row = (host: SiteHost) => {
     const age = evidenceAge(host, at);
     const mild = [
+      (namesakes.get(host.title)?.length ?? 0) > 1 ? host.agent.slice(0, 8) : '',
       host.group,
       host.standing === 'approved' ? '' : host.standing === 'revoked' ? 'revoked' : 'not in the roster',
     ];

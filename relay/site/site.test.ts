@@ -16,6 +16,7 @@ import { concernsOf } from './concerns.ts';
 import { gatherFacts, type SiteFacts } from './facts.ts';
 import { METRICS } from './metrics.ts';
 import { noteFetchedByHand } from './observed.ts';
+import { renderSite } from './page.ts';
 
 const root = fs.mkdtempSync(join(os.tmpdir(), 'pf-site-'));
 const closing: (() => unknown)[] = [() => fs.rmSync(root, { recursive: true, force: true, maxRetries: 5 })];
@@ -374,4 +375,18 @@ test('/readyz: 503 with its reasons before the first sync; concerns of each kind
   } as const;
   assert.deepEqual(about({ disks: [], staging: { ...staging, openings: [opening] } }), ['staging old']);
   assert.deepEqual(about({ disks: [], gaps: all.gaps.map((gap) => ({ ...gap, signedAt: facts.at })) }), ['spool old']);
+});
+
+test('hosts of one title are told apart on the page, others need no id', () => {
+  const facts = gatherFacts({ folders: foldersOf(site.settings), clock, verifyEveryDays: 30 });
+  const [one = assert.fail(), two = assert.fail(), three = assert.fail()] = facts.hosts;
+  const hosts = [
+    { ...one, title: 'pump' },
+    { ...two, title: 'pump' },
+    { ...three, title: 'scanner' },
+  ];
+  const names = rowsOf(renderSite({ ...facts, hosts }), 'hosts').map(([name]) => name);
+  for (const { agent } of [one, two])
+    assert.equal(names.filter((name) => name?.startsWith(`pump ${agent.slice(0, 8)}`)).length, 1);
+  assert.ok(names.some((name) => name?.startsWith('scanner') && !name.includes(three.agent.slice(0, 8))));
 });
