@@ -40,7 +40,7 @@ export async function syncOnce(
     noteSync(folders.status, clock.now(), report);
     for (const failure of report.failures) log.warn(failure, 'an upstream was passed over');
     if (report.changed) {
-      const gone = collectGarbage({ mirror: folders.mirror, lock: folders.lock, dryRun: false });
+      const gone = collectGarbage({ mirror: folders.mirror, lock: folders.lock, dryRun: false, now: clock.now() });
       if (gone.payloads > 0) log.info({ payloads: gone.payloads, bytes: gone.bytes }, 'removed what nothing names any more');
       makeRoom();
     }

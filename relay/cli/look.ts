@@ -118,7 +118,7 @@ export const gc: CommandSpec = {
   run(context) {
     const folders = foldersOf(settingsOf(context));
     const dryRun = context.options['dryRun'] === true;
-    const report = collectGarbage({ mirror: folders.mirror, lock: folders.lock, dryRun });
+    const report = collectGarbage({ mirror: folders.mirror, lock: folders.lock, dryRun, now: systemClock.now() });
     const nothing = report.generations.length === 0 && report.payloads === 0;
     const verb = dryRun ? 'would remove' : 'removed';
     return Promise.resolve({

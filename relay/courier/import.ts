@@ -107,7 +107,7 @@ async function show({ settings, log, signal }: CourierOptions, { index, tree }: 
     (hashes) => noteForwarded(folders.ledger, hashes, systemClock.now()),
     received,
   );
-  const gone = collectGarbage({ mirror: folders.mirror, lock: folders.lock, dryRun: false });
+  const gone = collectGarbage({ mirror: folders.mirror, lock: folders.lock, dryRun: false, now: systemClock.now() });
   const { generation } = report;
   return [
     `now at generation ${generation.number} (timestamp ${generation.versions.timestamp}): ${counted(report.fetchedPayloads, 'new payload')}, ${formatBytes(report.fetchedBytes)}`,

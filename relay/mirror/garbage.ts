@@ -5,12 +5,22 @@ import { join } from 'node:path';
 import { takeLock } from '#manifests/platform/lock';
 import { openPayloadStore, targetFilePath } from '#manifests/repository';
 import { fault } from './faults.ts';
-import { checkedBytes, currentGeneration, generationNumbers, mirrorLayout, readRecord } from './generations.ts';
+import {
+  checkedBytes,
+  currentGeneration,
+  generationNumbers,
+  mirrorLayout,
+  olderGenerations,
+  readRecord,
+} from './generations.ts';
 import { type Documents, readInto, wantedPayloads } from './wanted.ts';
 
 export const GARBAGE_LIMITS = {
-  /** Generations kept beside the current one, for clients on their way and for a person who looks back. */
+  /** Generations kept beside the current one in any case, for clients on their way and for a person who looks back. */
   olderGenerations: 2,
+  /** And all that were served within this time, milliseconds, up to so many: a publisher may sign several times an hour. */
+  keptForMs: 24 * 3_600_000,
+  generationsAtMost: 50,
 } as const;
 
 export interface GarbageReport {
@@ -19,8 +29,16 @@ export interface GarbageReport {
   readonly bytes: number;
 }
 
+export interface GarbageOptions {
+  readonly mirror: string;
+  readonly lock: string;
+  readonly dryRun: boolean;
+  /** Milliseconds. */
+  readonly now: number;
+}
+
 /** Removes (or, with `dryRun`, names) what can go. @throws lock.held, mirror.empty, mirror.damaged */
-export function collectGarbage(options: { mirror: string; lock: string; dryRun: boolean }): GarbageReport {
+export function collectGarbage(options: GarbageOptions): GarbageReport {
   const lock = takeLock(options.lock, 'gc');
   try {
     return collect(options);
@@ -29,13 +47,16 @@ export function collectGarbage(options: { mirror: string; lock: string; dryRun: 
   }
 }
 
-function collect(options: { mirror: string; dryRun: boolean }): GarbageReport {
+function collect(options: Omit<GarbageOptions, 'lock'>): GarbageReport {
   const layout = mirrorLayout(options.mirror);
   const current = currentGeneration(layout);
   if (current === undefined) throw fault('empty', 'nothing has been mirrored yet', { where: layout.root });
   const numbers = generationNumbers(layout);
-  const older = numbers.filter((number) => number < current.number).slice(-GARBAGE_LIMITS.olderGenerations);
-  const kept = new Set([current.number, ...older]);
+  const { olderGenerations: always, keptForMs, generationsAtMost } = GARBAGE_LIMITS;
+  const older = olderGenerations(layout, current, generationsAtMost).filter(
+    ({ since }, index) => index < always || options.now - since < keptForMs,
+  );
+  const kept = new Set([current.number, ...older.map(({ number }) => number)]);
   const gone = numbers.filter((number) => !kept.has(number));
 
   const named = new Set<string>();

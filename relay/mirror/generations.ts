@@ -114,6 +114,28 @@ export function generationNumbers(layout: MirrorLayout): number[] {
     .toSorted((a, b) => a - b);
 }
 
+/**
+ * Generations before the current one, the newest first, each with the moment since when another one is served in its place,
+ * milliseconds. @param most how many at most
+ */
+export function olderGenerations(
+  layout: MirrorLayout,
+  current: Generation,
+  most: number,
+): { readonly number: number; readonly record: Generation | undefined; readonly since: number }[] {
+  let since = Date.parse(current.madeAt);
+  const numbers = generationNumbers(layout).filter((number) => number < current.number);
+  return numbers
+    .slice(-most)
+    .toReversed()
+    .map((number) => {
+      const record = readRecord(join(layout.generations, String(number)));
+      const older = { number, record, since };
+      if (record !== undefined) since = Date.parse(record.madeAt);
+      return older;
+    });
+}
+
 /** The bytes of a signed document of the current generation, checked against the hash it was verified with. @throws mirror.damaged */
 export function readCurrentTarget(layout: MirrorLayout, generation: Generation, path: string): Uint8Array | undefined {
   const found = generation.targets.find((each) => each.path === path);

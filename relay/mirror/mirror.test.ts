@@ -17,6 +17,7 @@ import { foldersOf } from '../settings.ts';
 import { makePublisher, sha256, type TestPatch } from '../testing/repository.ts';
 import { collectGarbage, currentGeneration, mirrorLayout, type SyncOptions, syncMirror, verifyMirror } from './index.ts';
 
+const HOUR = 3_600_000;
 const root = fs.mkdtempSync(join(os.tmpdir(), 'pf-mirror-'));
 const closing: (() => unknown)[] = [() => fs.rmSync(root, { recursive: true, force: true })];
 after(async () => {
@@ -134,6 +135,35 @@ test('a new version: only what is new is fetched, unchanged files are hard links
   assert.equal(inode(1, waiver), inode(2, waiver));
   assert.equal(inode(1, 'metadata/1.root.json'), inode(2, 'metadata/1.root.json'));
   assert.ok(fs.existsSync(join(relay.mirror, 'current/metadata/1.snapshot.json')), 'S21: of the generation before');
+});
+
+test('S21 a publisher that signs several times an hour: a client that began with any of them finds its files, a day later none', async () => {
+  const publisher = await freshPublisher();
+  const relay = freshRelay();
+  let ahead = 0;
+  const clock = { now: () => Date.now() + ahead, monotonic: () => performance.now() };
+  const publishAndSync = async (note: Uint8Array) => {
+    await publisher.publish({ patches: [], others: { 'waivers/w': note } });
+    await syncMirror({ ...options(relay, [folderOrigin(publisher.folder)], publisher.root), clock });
+    return join(relay.mirror, 'current', `targets/waivers/${sha256(note)}.w`);
+  };
+  const files: string[] = [];
+  for (let round = 1; round <= 5; round += 1) files.push(await publishAndSync(randomBytes(500)));
+  for (const [index, file] of files.entries()) {
+    assert.ok(fs.existsSync(file), `document of generation ${index + 1}`);
+    assert.ok(fs.existsSync(join(relay.mirror, `current/metadata/${index + 1}.snapshot.json`)));
+  }
+  assert.equal((await verifyMirror({ ...relay, now: clock.now })).bad.length, 0);
+  ahead = 3 * HOUR;
+  files.push(await publishAndSync(randomBytes(500)));
+  assert.deepEqual(
+    files.map((file) => fs.existsSync(file)),
+    [false, false, false, false, true, true],
+    'the last one was served until now',
+  );
+  const gone = (hours: number) => collectGarbage({ ...relay, dryRun: true, now: clock.now() + hours * HOUR }).generations;
+  assert.deepEqual(gone(0), []);
+  assert.deepEqual(gone(25), [1, 2, 3], 'the current one and two older ones stay in any case');
 });
 
 test('a folder as upstream, and a relay of a relay', async () => {
@@ -370,13 +400,15 @@ test('verify finds every kind of damage, the next sync repairs it, gc removes on
     await publisher.publish({ patches: [keep] });
     await syncMirror(from());
   }
-  const dry = collectGarbage({ ...relay, dryRun: true });
+  const later = Date.now() + 2 * 24 * HOUR;
+  assert.deepEqual(collectGarbage({ ...relay, dryRun: true, now: Date.now() }).generations, [], 'all were served within a day');
+  const dry = collectGarbage({ ...relay, dryRun: true, now: later });
   assert.equal(dry.payloads, 1);
   assert.ok(fs.existsSync(join(current, payloadPath(sha256((patches[1] as TestPatch).bytes)))));
-  assert.deepEqual(collectGarbage({ ...relay, dryRun: false }), dry);
+  assert.deepEqual(collectGarbage({ ...relay, dryRun: false, now: later }), dry);
   assert.ok(!fs.existsSync(join(current, payloadPath(sha256((patches[1] as TestPatch).bytes)))));
   assert.equal((await verifyMirror({ ...relay, now: Date.now })).bad.length, 0);
-  assert.deepEqual(collectGarbage({ ...relay, dryRun: false }), { generations: [], payloads: 0, bytes: 0 });
+  assert.deepEqual(collectGarbage({ ...relay, dryRun: false, now: later }), { generations: [], payloads: 0, bytes: 0 });
 });
 
 test('an upstream published anew in the middle of a sync is started over', async () => {

@@ -20,6 +20,7 @@ import {
   generationNumbers,
   type MirrorLayout,
   mirrorLayout,
+  olderGenerations,
   placeFile,
   pruneNext,
   switchTo,
@@ -33,6 +34,9 @@ export const SYNC_LIMITS = {
   rootBytes: 512 * 1024,
   /** Times a sync starts over because the upstream was published anew under it. */
   restarts: 3,
+  /** Files of generations that were served within this time, milliseconds, are found in the new one too; of so many at most. */
+  carriedForMs: 2 * 3_600_000,
+  carriedGenerations: 20,
   /** Bytes of the list of payloads that were found damaged. */
   damagedBytes: 64 * 1024 * 1024,
 } as const;
@@ -166,7 +170,7 @@ async function bringHere(
   const metadata = placeMetadata(trust, layout, before, keep);
   const wanted = wantedInOrder(documents, options, layout);
   const payloads = await bringPayloads(origin, store, wanted, options);
-  if (before !== undefined) carryOver(layout, before, keep);
+  if (before !== undefined) carryOver(layout, before, keep, options.clock.now());
   pruneNext(layout, keep);
 
   const record: Generation = {
@@ -308,17 +312,22 @@ function ageApart(layout: MirrorLayout, before: Generation): void {
   if (now.mtimeMs / 1_000 < least) fs.utimesSync(file, now.atimeMs / 1_000, least);
 }
 
-/** A client that began with the generation before still finds its files: they are linked into the new one too (S21). */
-function carryOver(layout: MirrorLayout, before: Generation, keep: Set<string>): void {
-  const old = join(layout.generations, String(before.number));
-  const own = [
-    ...before.metadata.filter((name) => name !== 'timestamp.json').map(metadataPath),
-    ...before.targets.map(({ path, sha256 }) => targetFilePath(path, sha256)),
-  ];
-  for (const path of own) {
-    if (keep.has(path) || !fs.existsSync(join(old, path))) continue;
-    placeFile(layout.next, path, { linkTo: join(old, path) });
-    keep.add(path);
+/** A client that began with a generation that was just served still finds its files: they are linked into the new one too (S21). */
+function carryOver(layout: MirrorLayout, before: Generation, keep: Set<string>, now: number): void {
+  const older = olderGenerations(layout, before, SYNC_LIMITS.carriedGenerations)
+    .filter(({ since }) => now - since < SYNC_LIMITS.carriedForMs)
+    .flatMap(({ record }) => record ?? []);
+  for (const generation of [before, ...older]) {
+    const old = join(layout.generations, String(generation.number));
+    const own = [
+      ...generation.metadata.filter((name) => name !== 'timestamp.json').map(metadataPath),
+      ...generation.targets.map(({ path, sha256 }) => targetFilePath(path, sha256)),
+    ];
+    for (const path of own) {
+      if (keep.has(path) || !fs.existsSync(join(old, path))) continue;
+      placeFile(layout.next, path, { linkTo: join(old, path) });
+      keep.add(path);
+    }
   }
 }
 
