@@ -9,6 +9,7 @@ import { type TryOut, tryOut } from '../../publisher/cli/try-out.ts';
 import { program } from '../../relay/cli/index.ts';
 import { type RunningRelay, startRelay } from '../../relay/run.ts';
 import { foldersOf, relaySettings } from '../../relay/settings.ts';
+import { until } from '../fleet/index.ts';
 
 interface Ended {
   readonly exit: number;
@@ -138,4 +139,18 @@ export function configWith(world: ClosedSite, settings: Record<string, unknown>)
   const file = join(world.folder, 'relay.yaml');
   fs.writeFileSync(file, JSON.stringify(settings)); // JSON is YAML
   return file;
+}
+
+/**
+ * Until everything that was handed in at a relay, and at least so much, has a file of its own: what came a moment ago is only in the
+ * relay's journal and goes onto the next stick.
+ */
+export async function handedIn(relay: ClosedRelay, least: number): Promise<void> {
+  await until('envelopes to get their files', 60, async () => {
+    const { waiting } = JSON.parse((await relay.run('status', '--json')).out) as {
+      waiting: Record<'results' | 'enrolments', number>;
+    };
+    const files = filesOf(relay.folders.inbox).filter((file) => /(results|enrolments).*\.pfe$/.test(file)).length;
+    return files >= least && files === waiting.results + waiting.enrolments ? true : undefined;
+  });
 }

@@ -6,7 +6,7 @@ import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { after as afterAll, test } from 'node:test';
 import { until } from '../fleet/index.ts';
-import { type ClosedSite, closedSite, filesOf } from './closed-site.ts';
+import { type ClosedSite, closedSite, filesOf, handedIn } from './closed-site.ts';
 
 const closing: (() => unknown)[] = [];
 afterAll(async () => {
@@ -41,9 +41,8 @@ test('a new host at a closed site: enrolment out, and approval with what it need
   assert.equal((await relay.run('import', stick)).exit, 0);
   const served = await relay.start();
   closing.push(() => served.stop());
-  const spool = () => filesOf(relay.folders.inbox).filter((file) => /(results|enrolments).*\.pfe$/.test(file)).length;
   const visit = async (least: number) => {
-    await until('envelopes to get their files', 10, () => (spool() >= least ? true : undefined));
+    await handedIn(relay, least);
     const said = await relay.run('import', stick);
     assert.ok([0, 3].includes(said.exit), said.out + said.err);
     return said;

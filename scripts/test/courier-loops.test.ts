@@ -10,7 +10,7 @@ import { namedPayloads } from '../../relay/courier/asked.ts';
 import { watchDropFolder } from '../../relay/courier/index.ts';
 import { relaySettings } from '../../relay/settings.ts';
 import { until } from '../fleet/index.ts';
-import { type ClosedSite, closedSite, configWith, filesOf, knownSite } from './closed-site.ts';
+import { type ClosedSite, closedSite, configWith, filesOf, handedIn, knownSite } from './closed-site.ts';
 
 const closing: (() => unknown)[] = [];
 after(async () => {
@@ -42,7 +42,7 @@ test('two passes: metadata in, missing list out, exactly that in, results out, a
 
   const waiting = () => filesOf(relay.folders.inbox).filter((file) => /(results|enrolments).*\.pfe$/.test(file)).length;
   const visit = async (least: number) => {
-    await until('envelopes to get their files', 10, () => (waiting() >= least ? true : undefined));
+    await handedIn(relay, least);
     const out = await relay.run('import', stick);
     assert.ok([0, 3].includes(out.exit), out.out + out.err);
     await world.publish(0, 'collect', '--from', stick);

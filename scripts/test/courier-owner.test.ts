@@ -4,8 +4,7 @@ import assert from 'node:assert/strict';
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { until } from '../fleet/index.ts';
-import { closedSite, filesOf } from './closed-site.ts';
+import { closedSite, filesOf, handedIn } from './closed-site.ts';
 
 const DAY = 86_400_000;
 const closing: (() => unknown)[] = [];
@@ -30,9 +29,8 @@ test('results of every kind go out; halts, recalls and signed waivers come in, a
   assert.equal((await relay.run('import', stick)).exit, 0);
   const served = await relay.start();
   closing.push(() => served.stop());
-  const spool = () => filesOf(relay.folders.inbox).filter((file) => /(results|enrolments).*\.pfe$/.test(file)).length;
   const journey = async (least: number) => {
-    await until('envelopes to get their files', 20, () => (spool() >= least ? true : undefined));
+    await handedIn(relay, least);
     await relay.run('import', stick);
     const said = (await publisher.run('bundle', 'exchange', stick)).out;
     const back = await relay.run('import', stick);
